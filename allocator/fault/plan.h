@@ -1,0 +1,27 @@
+// Fault rules: which fault sites fail when, with the kernel's knobs (domain.md 19.2) and nothing hidden by default.
+//
+// A rule applies to every visit of its site; single failures ("the 2nd page.alloc of operation 3") are departures
+// (Move::fail) instead, because they are anchored like every other departure. Pure vocabulary.
+#pragma once
+
+#include <cstdint>
+
+#include "allocator/machine/site.h"
+#include "allocator/machine/types.h"
+
+namespace memtorture::fault {
+
+struct Rule {
+  machine::Site site = "page.alloc";
+  std::uint8_t probability = 100;      // percent 0..100
+  std::uint32_t interval = 1;          // only every interval-th eligible visit; >= 1
+  std::int32_t times = -1;             // failures left; -1 unlimited
+  std::uint32_t space = 0;             // budget: while space > size, subtract size and pass (size = pages for page.alloc)
+  std::uint8_t min_order = 0;          // smaller requests pass
+  bool ignore_wait = false;            // requests that may sleep pass (the kernel's default is true; ours hides nothing)
+  bool ignore_highmem = false;
+  machine::ContextId task = machine::no_context;  // only this context's visits
+  friend bool operator==(const Rule&, const Rule&) = default;
+};
+
+}  // namespace memtorture::fault

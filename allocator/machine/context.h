@@ -1,0 +1,109 @@
+// Where code runs: the context that executes now, its CPU, preempt_count, interrupt flag, and the proofs of permission.
+//
+// preempt_count has K26's field layout (domain.md 1.3) and lives in the context: a handler starts with the count of what
+// it interrupted plus its own offset, so in_interrupt() and in_atomic() are plain reads. Every spin_lock,
+// preempt_disable and get_cpu counts (ruling in 1.3: we behave like a fully preemptible debug build).
+//
+// A function that needs preemption off takes `const Pinned&`, one that needs interrupts off takes `const Masked&`:
+// what the kernel writes under "CONTEXT:" is a parameter here, and forgetting it does not compile.
+//
+// Not checked here: that a program's counts are balanced at its end; the oracle does that from the events.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "allocator/machine/report.h"
+#include "allocator/machine/site.h"
+#include "allocator/machine/types.h"
+
+namespace memtorture::machine {
+
+class Machine;
+
+inline constexpr std::uint32_t preempt_offset = 1;
+inline constexpr std::uint32_t softirq_offset = 0x100;
+inline constexpr std::uint32_t hardirq_offset = 0x10000;
+inline constexpr std::uint32_t nmi_offset = 0x4000000;
+inline constexpr std::uint32_t preempt_mask = 0xff, softirq_mask = 0xff00, hardirq_mask = 0x3ff0000, nmi_mask = nmi_offset;
+
+enum class IrqFlag : std::uint8_t { on, off };
+
+// Task flags that allocators look at (domain.md 7.5); a bit set.
+enum TaskFlag : std::uint32_t { pf_memalloc = 1, pf_noio = 2, pf_nofs = 4, pf_realtime = 8, tif_memdie = 16 };
+
+struct Context {
+  Machine* machine = nullptr;
+  ContextId id = no_context;
+  ContextKind kind = ContextKind::task;
+  std::uint8_t cpu = 0;             // where it runs now
+  IrqFlag irqs = IrqFlag::on;
+  std::uint32_t preempt_count = 0;
+  std::uint32_t flags = 0;          // TaskFlag bits; handlers start with none
+  std::uint32_t op = 0;
+  bool alone = true;                // engine: no other context can run, points need no decision
+  std::array<std::uint8_t, 64> visits{};  // of each site during this operation; saturates at 255
+};
+
+// Set by the engine at every switch. The only thread_local of the machine (style.md: engines may).
+extern constinit thread_local Context* current_context;
+inline Context& current() { return *current_context; }
+inline Machine& this_machine() { return *current().machine; }
+
+inline bool in_hardirq() { return (current().preempt_count & hardirq_mask) != 0; }
+inline bool in_nmi() { return (current().preempt_count & nmi_mask) != 0; }
+inline bool in_interrupt() { return (current().preempt_count & (softirq_mask | hardirq_mask | nmi_mask)) != 0; }
+inline bool in_atomic() { return current().preempt_count != 0; }
+inline bool irqs_disabled() { return current().irqs == IrqFlag::off; }
+inline bool preemptible() { return !in_atomic() && !irqs_disabled(); }
+constexpr bool sleepable(std::uint32_t preempt_count, IrqFlag irqs) { return preempt_count == 0 && irqs == IrqFlag::on; }
+
+// --- engine entry points (machine/fiber or machine/thread) ---------------------------------------------------------
+void point_slow(Site site);                  // ask the chooser what happens here
+inline void point(Site site) {               // a place where the run may be steered; counts as progress (step budget)
+  if (!current().alone) point_slow(site);
+}
+void begin_operation(std::uint32_t op);      // resets the visits, passes the site "op"
+unsigned visit(Site site);                   // counts a visit of a fault site; returns its number within the operation
+
+void schedule();                             // give way; reports when atomic. Process context.
+void cond_resched();
+void sleep_jiffies(Jiffies jiffies);         // msleep and congestion_wait; reports when atomic
+Jiffies jiffies_now();
+[[noreturn]] void panic(PanicKind kind);     // the run of this machine ends here
+void report(const Report& report);           // printk of the debug code; any context
+
+// --- preemption, interrupts, softirqs ------------------------------------------------------------------------------
+void preempt_disable();
+void preempt_enable(Site site = "preempt.enable");  // a preemption point when the count drops to 0
+IrqFlag local_irq_save();                           // returns what to give to restore
+void local_irq_restore(IrqFlag before, Site site = "irq.enable");
+void local_bh_disable();
+void local_bh_enable(Site site = "bh.enable");
+unsigned smp_processor_id();                        // reports when preemptible (domain.md 1.4)
+inline unsigned raw_smp_processor_id() { return current().cpu; }
+// Reports when the caller may not sleep; otherwise a scheduling point. Call it at entry of whatever may sleep (1.6).
+void might_sleep();
+
+class Pinned {  // proof: the holder cannot change CPU
+ public:
+  Pinned() { preempt_disable(); }
+  ~Pinned() { preempt_enable(); }
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+  unsigned cpu() const { return current().cpu; }
+};
+
+class Masked {  // proof: the holder cannot change CPU and cannot be interrupted (but by NMI)
+ public:
+  Masked() : before_(local_irq_save()) {}
+  ~Masked() { local_irq_restore(before_); }
+  Masked(const Masked&) = delete;
+  Masked& operator=(const Masked&) = delete;
+  unsigned cpu() const { return current().cpu; }
+
+ private:
+  IrqFlag before_;
+};
+
+}  // namespace memtorture::machine

@@ -1,0 +1,77 @@
+// Locks and wait queues of the simulated machine. Implemented by each engine: on fibers a contended lock takes the
+// fiber off the run until the owner releases it, on threads it spins.
+//
+// Both detect what the kernel's debug build detects: recursion by the owning context (or by a handler that interrupted
+// it: the deadlock is certain then), and release by somebody else. A recursion is reported and then treated as granted,
+// so that the run can go on to its verdict.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+#include "allocator/machine/context.h"
+
+namespace memtorture::machine {
+
+class LockClass {
+ public:
+  consteval explicit LockClass(std::string_view name) : name_(name) {}
+  constexpr std::string_view name() const { return name_; }
+
+ private:
+  std::string_view name_;
+};
+
+class SpinLock {  // raw form: disables preemption. Any context but NMI.
+ public:
+  explicit constexpr SpinLock(const LockClass& lock_class) : class_(&lock_class) {}
+  void lock(Site site);
+  void unlock(Site site);
+  bool try_lock();
+  bool is_locked() const { return owner_.load(std::memory_order_relaxed) != no_context; }
+  const LockClass& lock_class() const { return *class_; }
+  void reset() { owner_.store(no_context, std::memory_order_relaxed); depth_ = 0; }
+
+ private:
+  const LockClass* class_;
+  std::atomic<ContextId> owner_{no_context};
+  std::uint8_t depth_ = 0;  // recursions that were reported and granted
+};
+
+class Held {  // proof: alone inside one lock. Needs a proof that interrupts are off (zone lock is irqsave, domain.md 1.5).
+ public:
+  Held(SpinLock& lock, const Masked&, Site acquire, Site release) : lock_(lock), release_(release) { lock_.lock(acquire); }
+  ~Held() { lock_.unlock(release_); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  SpinLock& lock_;
+  Site release_;
+};
+
+class WaitQueue {  // wait: sleepable process context. wake: any context but NMI.
+ public:
+  void wait();      // sleeps until woken; reports when atomic
+  void wake_one();  // which one is the chooser's business
+  void wake_all();
+  void reset() { waiters_ = 0; }
+  std::uint32_t waiters() const { return waiters_; }
+
+ private:
+  std::uint32_t waiters_ = 0;
+};
+
+class Mutex {  // sleepable process context only; not recursive; the owner unlocks
+ public:
+  void lock(Site site = "mutex.acquire");
+  void unlock(Site site = "mutex.release");
+  void reset() { owner_.store(no_context, std::memory_order_relaxed); queue_.reset(); }
+
+ private:
+  std::atomic<ContextId> owner_{no_context};
+  WaitQueue queue_;
+};
+
+}  // namespace memtorture::machine

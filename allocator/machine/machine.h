@@ -1,0 +1,99 @@
+// A machine: shape, RAM, CPUs, virtual time, and the engine that runs contexts on it. Façade of allocator/machine.
+//
+// One Machine serves many runs, one after another; boot() resets it at a cost that depends on what the last run touched
+// and not on how large the machine is. Several machines can live in one process (one per host thread at a time).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "allocator/machine/chooser.h"
+#include "allocator/machine/context.h"
+#include "allocator/machine/lock.h"
+#include "allocator/machine/ram.h"
+#include "allocator/machine/report.h"
+#include "allocator/machine/shape.h"
+#include "allocator/machine/site.h"
+
+namespace memtorture::machine {
+
+// What the harness wants to know as it happens. Called in the context concerned; must not call back into the machine.
+class Witness {
+ public:
+  virtual ~Witness() = default;
+  virtual void reported(const Context&, const Report&) = 0;  // printk
+  virtual void slept(const Context&) = 0;                    // really gave up the CPU inside a sleeping function
+};
+
+// One strand of execution. body(arg) runs on the machine in the given context; handlers run when delivered, or when
+// everything else is finished.
+struct Strand {
+  ContextId id;
+  ContextKind kind;
+  std::uint8_t cpu;      // home CPU
+  std::uint32_t flags;   // TaskFlag
+  void (*body)(void*);
+  void* arg;
+};
+
+enum class StopReason : std::uint8_t {
+  finished,   // every strand returned
+  stopped,    // request_stop(): somebody had seen enough
+  deadlock,   // nobody can move and no timer is pending
+  livelock,   // step budget used up
+  panic,      // the simulated kernel panicked
+};
+
+struct Limits {
+  std::uint64_t steps_budget = 1'000'000;  // points and timer ticks before the run counts as a livelock
+};
+
+struct RunResult {
+  StopReason reason = StopReason::finished;
+  PanicKind panic = PanicKind::none;
+  std::uint64_t steps = 0;
+};
+
+class Engine;  // machine/fiber or machine/thread: chosen when linking
+
+class Machine {
+ public:
+  Machine();
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  void boot(const Shape& shape, Witness& witness);  // shape must be possible; jiffies start at 0
+
+  const Shape& shape() const { return shape_; }
+  Ram& ram() { return ram_; }
+  Witness& witness() { return *witness_; }
+  Engine& engine() { return *engine_; }
+
+  // Runs the strands to the end (or to a stop). The departures taken are in departures() afterwards.
+  RunResult run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits);
+  std::span<const Departure> departures() const;
+
+  // Creates a daemon task at first call and makes it runnable; later calls only note that it has work. Any context but NMI.
+  void wake_daemon(const Strand& daemon);
+  // For a daemon's body: sleeps until woken again; false when everybody else has finished and the daemon should return.
+  bool daemon_wait();
+
+  // Runs f() outside of any strand (boot, final accounting) as an all-powerful single task on CPU 0.
+  void run_alone(void (*f)(void*), void* arg);
+
+  void request_stop();  // the run ends at the next point (fibers: at once when called from a strand's own code)
+  Chooser* chooser() { return chooser_; }
+
+  static bool concurrent();  // true on the thread engine: memory is really shared between host threads
+
+ private:
+  Shape shape_;
+  Ram ram_;
+  Witness* witness_ = nullptr;
+  Chooser* chooser_ = nullptr;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace memtorture::machine

@@ -1,0 +1,85 @@
+// What the subject says about itself and its caller: structured first, kernel wording only when printed.
+//
+// A report is the simulated printk of the debug code. The oracle decides whether it was due; format() gives the text of
+// domain.md's header catalogue (20.7) for people. The names in report_table are the identity in histories.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "allocator/machine/types.h"
+
+namespace memtorture::machine {
+
+enum class ReportKind : std::uint8_t {
+  bad_page,            // pfn; why: BadPageReason
+  allocation_failure,  // order, gfp: "page allocation failure"
+  order_too_big,       // order, gfp: WARN of domain.md 4.5
+  highmem_address,     // gfp: HIGHMEM given to an address-returning function, masked (7.2)
+  zone_bits,           // gfp: illegal zone modifier combination (3.4)
+  mobility_bits,       // gfp: MOVABLE and RECLAIMABLE together (7.6)
+  nofail_atomic,       // gfp: NOFAIL without the right to sleep (7.6)
+  nmi_entry,           // an allocator function was entered from NMI (P-CTX-6)
+  sleeping,            // might_sleep in atomic context (1.7)
+  scheduling,          // schedule() while atomic
+  processor_id,        // smp_processor_id() while preemptible
+  preempt_underflow,   // preempt_enable without preempt_disable
+  lock_recursion,      // the owner takes its spinlock or mutex again
+  lock_unowned,        // unlock by somebody else, or of a free lock
+  poison,              // pfn: a free page was written to (20.4)
+  oom_kill,            // the OOM killer chose a victim
+  split_misuse,        // pfn: split_page of a compound or free page
+  bad_address,         // free_pages of an address outside the linear map
+};
+
+enum class Severity : std::uint8_t { note, warning, bug };
+
+struct ReportRow {
+  std::string_view name;
+  Severity severity;
+  std::string_view header;  // first words of the kernel's line
+};
+
+inline constexpr ReportRow report_table[] = {
+    {"bad-page", Severity::bug, "BUG: Bad page state in process "},
+    {"allocation-failure", Severity::warning, "page allocation failure"},
+    {"order-too-big", Severity::warning, "WARNING: at mm/page_alloc: order too big"},
+    {"highmem-address", Severity::warning, "WARNING: HIGHMEM given to address-returning call"},
+    {"zone-bits", Severity::warning, "WARNING: illegal zone modifiers in gfp mask"},
+    {"mobility-bits", Severity::warning, "WARNING: MOVABLE and RECLAIMABLE together"},
+    {"nofail-atomic", Severity::warning, "WARNING: NOFAIL request that may not sleep"},
+    {"nmi-entry", Severity::bug, "BUG: allocator entered from NMI"},
+    {"sleeping", Severity::bug, "BUG: sleeping function called from invalid context at"},
+    {"scheduling", Severity::bug, "BUG: scheduling while atomic:"},
+    {"processor-id", Severity::bug, "BUG: using smp_processor_id() in preemptible ["},
+    {"preempt-underflow", Severity::bug, "WARNING: preempt_count underflow"},
+    {"lock-recursion", Severity::bug, "BUG: spinlock recursion on CPU#"},
+    {"lock-unowned", Severity::bug, "BUG: spinlock already unlocked on CPU#"},
+    {"poison", Severity::bug, "pagealloc: memory corruption"},
+    {"oom-kill", Severity::note, " invoked oom-killer: gfp_mask="},
+    {"split-misuse", Severity::bug, "kernel BUG at mm/page_alloc: split_page"},
+    {"bad-address", Severity::bug, "kernel BUG at mm/page_alloc: free_pages of a non-linear address"},
+};
+inline constexpr unsigned report_kinds = std::size(report_table);
+static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_address) + 1);
+constexpr const ReportRow& row(ReportKind kind) { return report_table[static_cast<unsigned>(kind)]; }
+
+enum class BadPageReason : std::uint8_t { none, refcount, mapcount, mapping, flags, compound, reserved };
+inline constexpr std::string_view bad_page_reasons[] = {
+    "", "nonzero _refcount", "nonzero mapcount", "non-NULL mapping", "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
+    "compound_head not consistent", "reserved page freed"};
+
+// BUG() and friends: the run of the whole machine ends (domain.md 0.2 PANIC).
+enum class PanicKind : std::uint8_t { none, out_of_memory };
+inline constexpr std::string_view panic_texts[] = {"", "Out of memory and no killable processes..."};
+
+struct Report {
+  ReportKind kind;
+  BadPageReason why = BadPageReason::none;
+  std::uint8_t order = 0;
+  Pfn pfn = no_pfn;
+  std::uint32_t gfp = 0;
+};
+
+}  // namespace memtorture::machine

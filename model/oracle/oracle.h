@@ -1,0 +1,77 @@
+// The oracle: an executable specification of the pages facet. Façade of model/oracle.
+//
+// It is written from domain.md and judges by what a subject promises; it knows no allocator. It takes no lock and touches
+// no subject memory. One Oracle serves many runs: begin() undoes only what the last run touched.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "model/oracle/event.h"
+#include "model/program/case.h"
+
+namespace memtorture::oracle {
+
+enum class Ruling : std::uint8_t {
+  fine,
+  crime,   // the program did wrong; the run goes on and the subject owes the right report
+  fatal,   // the program did something that no subject can notice (domain.md 4.5, wrong-order free): do not execute it,
+           // the run ends here with verdict misuse
+  broken,  // the subject broke a rule: the run ends with verdict finding
+};
+
+// The first crime, or the rule that the subject broke. rule is an id of rule_table.
+struct Finding {
+  std::string_view rule;
+  ContextId who = machine::no_context;
+  std::uint32_t op = 0;
+  Pfn pfn = machine::no_pfn;
+  std::string detail;  // one line for people: what was, what had to be
+};
+
+enum class RuleKind : std::uint8_t { rule, crime, audit, machine };
+struct RuleRow {
+  std::string_view id;       // "page.overlap"; crimes: "double-free"
+  RuleKind kind;
+  std::string_view source;   // "P-BUDDY-2"
+  std::string_view meaning;
+};
+std::span<const RuleRow> rule_table();
+
+class Oracle {
+ public:
+  Oracle();
+  ~Oracle();
+  Oracle(const Oracle&) = delete;
+  Oracle& operator=(const Oracle&) = delete;
+
+  // A new run of `the_case` (kept by reference until the next begin) on a subject that published these zones.
+  [[nodiscard]] Ruling begin(const program::Case& the_case, std::span<const subject::ZoneInfo> published,
+                             const subject::Promises& promises);
+  [[nodiscard]] Ruling on(const Event& event);
+  // All contexts have left and the harness has given back every live block and client page (through events): what is
+  // lost now is lost. `live_blocks` etc. come from the ledger itself.
+  [[nodiscard]] Ruling end();
+  // White-box: compares the subject's structures with the ledger. At quiescent points only (no operation in flight).
+  [[nodiscard]] Ruling audit(subject::PagesView& view);
+
+  // May operation `op` of `who`, which is in flight, legally wait for ever in the present state (domain.md 9.4)?
+  [[nodiscard]] bool may_wait_forever(ContextId who) const;
+  // Is the block that this handle names live (owned by a program)? For the harness's final clean-up and content stamps.
+  struct LiveBlock { Pfn first = machine::no_pfn; std::uint32_t frames = 0; std::uint8_t order = 0; std::uint32_t references = 0; bool compound = false; };
+  [[nodiscard]] LiveBlock live_block(Pfn frame) const;
+  // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
+  [[nodiscard]] std::uint32_t state_class() const;
+
+  const Finding& crime() const;    // the first crime (rule empty: none)
+  const Finding& finding() const;  // the broken rule (rule empty: none)
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace memtorture::oracle

@@ -1,0 +1,145 @@
+// The operations: what a program of a case can do. Small structs in a variant.
+//
+// name() is the word in a case file (kernel names for kernel things), fields() its parameters in the order in which they
+// are written; everything generic (text, bytes, mutation, lists) is derived from these two. Adding an operation = a
+// struct here, its line in Op, its execution in model/run and its meaning in model/oracle.
+//
+// An operation whose input slot was never filled is skipped. A slot stays filled after its block was freed: using it
+// again is a crime, and the oracle knows.
+#pragma once
+
+#include <string_view>
+#include <tuple>
+#include <variant>
+
+#include "model/program/fields.h"
+
+namespace memtorture::program {
+
+// clang-format off
+#define MT_OP(NAME, MEANING, ...)                                             \
+  static constexpr std::string_view name = NAME;                              \
+  static constexpr std::string_view meaning = MEANING;                        \
+  static constexpr auto fields() { return std::tuple{__VA_ARGS__}; }
+
+// --- allocation: the slot gets the block, or stays as it was when refused
+struct AllocPages { Out out; Gfp gfp; Order order; bool operator==(const AllocPages&) const = default;
+  MT_OP("alloc_pages", "2^order frames, anywhere the flags allow", &AllocPages::out, &AllocPages::gfp, &AllocPages::order) };
+struct AllocPage { Out out; Gfp gfp; bool operator==(const AllocPage&) const = default;
+  MT_OP("alloc_page", "one frame", &AllocPage::out, &AllocPage::gfp) };
+struct AllocPagesNode { Out out; Node node; Gfp gfp; Order order; bool operator==(const AllocPagesNode&) const = default;
+  MT_OP("alloc_pages_node", "2^order frames, preferably of a node", &AllocPagesNode::out, &AllocPagesNode::node, &AllocPagesNode::gfp, &AllocPagesNode::order) };
+struct GetFreePages { Out out; Gfp gfp; Order order; bool operator==(const GetFreePages&) const = default;
+  MT_OP("__get_free_pages", "the address of 2^order frames", &GetFreePages::out, &GetFreePages::gfp, &GetFreePages::order) };
+struct GetFreePage { Out out; Gfp gfp; bool operator==(const GetFreePage&) const = default;
+  MT_OP("__get_free_page", "the address of one frame", &GetFreePage::out, &GetFreePage::gfp) };
+struct GetZeroedPage { Out out; Gfp gfp; bool operator==(const GetZeroedPage&) const = default;
+  MT_OP("get_zeroed_page", "the address of one zeroed frame", &GetZeroedPage::out, &GetZeroedPage::gfp) };
+struct GetDmaPages { Out out; Gfp gfp; Order order; bool operator==(const GetDmaPages&) const = default;
+  MT_OP("__get_dma_pages", "the address of 2^order DMA-capable frames", &GetDmaPages::out, &GetDmaPages::gfp, &GetDmaPages::order) };
+struct AllocPagesExact { Out out; Bytes bytes; Gfp gfp; bool operator==(const AllocPagesExact&) const = default;
+  MT_OP("alloc_pages_exact", "just enough contiguous frames for a size", &AllocPagesExact::out, &AllocPagesExact::bytes, &AllocPagesExact::gfp) };
+struct WildPage { Out out; Frame frame; bool operator==(const WildPage&) const = default;
+  MT_OP("wild_page", "a handle to a frame that was never allocated through it (for crimes)", &WildPage::out, &WildPage::frame) };
+
+// --- release
+struct FreePagesOf { In in; Order order; bool operator==(const FreePagesOf&) const = default;
+  MT_OP("__free_pages", "drop a reference by page; free the block at 0", &FreePagesOf::in, &FreePagesOf::order) };
+struct FreePageOf { In in; bool operator==(const FreePageOf&) const = default;
+  MT_OP("__free_page", "__free_pages of order 0", &FreePageOf::in) };
+struct FreePages { In in; Order order; bool operator==(const FreePages&) const = default;
+  MT_OP("free_pages", "drop a reference by address; free the block at 0", &FreePages::in, &FreePages::order) };
+struct FreePage { In in; bool operator==(const FreePage&) const = default;
+  MT_OP("free_page", "free_pages of order 0", &FreePage::in) };
+struct FreePagesExact { In in; Bytes bytes; bool operator==(const FreePagesExact&) const = default;
+  MT_OP("free_pages_exact", "give back what alloc_pages_exact gave", &FreePagesExact::in, &FreePagesExact::bytes) };
+struct FreeNull { Order order; bool operator==(const FreeNull&) const = default;
+  MT_OP("free_null", "free_pages(0, order): nothing happens", &FreeNull::order) };
+
+// --- references
+struct GetPage { In in; bool operator==(const GetPage&) const = default;
+  MT_OP("get_page", "take a reference", &GetPage::in) };
+struct PutPage { In in; bool operator==(const PutPage&) const = default;
+  MT_OP("put_page", "drop a reference; at 0 the page (whole compound page) is freed", &PutPage::in) };
+struct SplitPage { In in; Order order; bool operator==(const SplitPage&) const = default;
+  MT_OP("split_page", "make each frame of a non-compound block a block of its own", &SplitPage::in, &SplitPage::order) };
+struct PageCount { In in; bool operator==(const PageCount&) const = default;
+  MT_OP("page_count", "read the reference count", &PageCount::in) };
+struct PageAddress { In in; bool operator==(const PageAddress&) const = default;
+  MT_OP("page_address", "read the linear address", &PageAddress::in) };
+
+// --- contents
+struct Fill { In in; Byte byte; bool operator==(const Fill&) const = default;
+  MT_OP("fill", "the owner writes every byte of the block", &Fill::in, &Fill::byte) };
+struct CheckContents { In in; bool operator==(const CheckContents&) const = default;
+  MT_OP("check", "the owner verifies what it wrote", &CheckContents::in) };
+struct Poke { In in; Offset at; Byte byte; bool operator==(const Poke&) const = default;
+  MT_OP("poke", "write one byte at an offset, inside or (a crime) outside or after free", &Poke::in, &Poke::at, &Poke::byte) };
+
+// --- the allocator as a whole
+struct DrainLocalPages { bool operator==(const DrainLocalPages&) const = default;
+  MT_OP("drain_local_pages", "this CPU's lists go back to the buddy lists") };
+struct DrainAllPages { bool operator==(const DrainAllPages&) const = default;
+  MT_OP("drain_all_pages", "every CPU's lists go back to the buddy lists") };
+struct NrFreePages { bool operator==(const NrFreePages&) const = default;
+  MT_OP("nr_free_pages", "read the number of free pages") };
+struct SetMinFreeKbytes { Count kbytes; bool operator==(const SetMinFreeKbytes&) const = default;
+  MT_OP("set_min_free_kbytes", "recompute all watermarks", &SetMinFreeKbytes::kbytes) };
+struct ClientAdd { Client kind; Count pages; Gfp gfp; bool operator==(const ClientAdd&) const = default;
+  MT_OP("client_add", "a client of the machine allocates pages one by one and keeps them", &ClientAdd::kind, &ClientAdd::pages, &ClientAdd::gfp) };
+struct ClientDrop { Client kind; Count pages; bool operator==(const ClientDrop&) const = default;
+  MT_OP("client_drop", "a client gives up pages", &ClientDrop::kind, &ClientDrop::pages) };
+
+// --- context
+struct PreemptDisable { bool operator==(const PreemptDisable&) const = default; MT_OP("preempt_disable", "no preemption from here") };
+struct PreemptEnable { bool operator==(const PreemptEnable&) const = default; MT_OP("preempt_enable", "undo one preempt_disable") };
+struct LocalIrqSave { bool operator==(const LocalIrqSave&) const = default; MT_OP("local_irq_save", "no interrupts on this CPU from here") };
+struct LocalIrqRestore { bool operator==(const LocalIrqRestore&) const = default; MT_OP("local_irq_restore", "undo one local_irq_save") };
+struct LocalBhDisable { bool operator==(const LocalBhDisable&) const = default; MT_OP("local_bh_disable", "no softirqs on this CPU from here") };
+struct LocalBhEnable { bool operator==(const LocalBhEnable&) const = default; MT_OP("local_bh_enable", "undo one local_bh_disable") };
+struct SpinLockOp { Lock lock; bool operator==(const SpinLockOp&) const = default; MT_OP("spin_lock", "take one of the program's spinlocks", &SpinLockOp::lock) };
+struct SpinUnlockOp { Lock lock; bool operator==(const SpinUnlockOp&) const = default; MT_OP("spin_unlock", "release it", &SpinUnlockOp::lock) };
+struct MutexLockOp { Lock lock; bool operator==(const MutexLockOp&) const = default; MT_OP("mutex_lock", "take one of the program's mutexes", &MutexLockOp::lock) };
+struct MutexUnlockOp { Lock lock; bool operator==(const MutexUnlockOp&) const = default; MT_OP("mutex_unlock", "release it", &MutexUnlockOp::lock) };
+struct WaitEvent { Lock queue; bool operator==(const WaitEvent&) const = default; MT_OP("wait_event", "sleep until woken", &WaitEvent::queue) };
+struct WakeUp { Lock queue; bool operator==(const WakeUp&) const = default; MT_OP("wake_up", "wake every sleeper", &WakeUp::queue) };
+struct SmpProcessorId { bool operator==(const SmpProcessorId&) const = default; MT_OP("smp_processor_id", "ask for the CPU number") };
+struct MightSleep { bool operator==(const MightSleep&) const = default; MT_OP("might_sleep", "claim to be allowed to sleep") };
+struct Schedule { bool operator==(const Schedule&) const = default; MT_OP("schedule", "give way to others") };
+struct CondResched { bool operator==(const CondResched&) const = default; MT_OP("cond_resched", "give way if anybody wants the CPU") };
+struct Msleep { Count jiffies; bool operator==(const Msleep&) const = default; MT_OP("msleep", "sleep for jiffies", &Msleep::jiffies) };
+struct NoioSave { bool operator==(const NoioSave&) const = default; MT_OP("memalloc_noio_save", "allocations of this task start no I/O") };
+struct NoioRestore { bool operator==(const NoioRestore&) const = default; MT_OP("memalloc_noio_restore", "undo it") };
+struct NofsSave { bool operator==(const NofsSave&) const = default; MT_OP("memalloc_nofs_save", "allocations of this task call no filesystem") };
+struct NofsRestore { bool operator==(const NofsRestore&) const = default; MT_OP("memalloc_nofs_restore", "undo it") };
+struct NoreclaimSave { bool operator==(const NoreclaimSave&) const = default; MT_OP("memalloc_noreclaim_save", "this task becomes PF_MEMALLOC") };
+struct NoreclaimRestore { bool operator==(const NoreclaimRestore&) const = default; MT_OP("memalloc_noreclaim_restore", "undo it") };
+
+// --- misuse that has no kernel function of its own
+struct BlemishPage { In in; Flaw flaw; bool operator==(const BlemishPage&) const = default;
+  MT_OP("blemish", "the owner leaves a flag or field set in the page descriptor", &BlemishPage::in, &BlemishPage::flaw) };
+struct Forget { In in; bool operator==(const Forget&) const = default;
+  MT_OP("forget", "the owner loses its block: a leak", &Forget::in) };
+#undef MT_OP
+// clang-format on
+
+using Op = std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
+                        AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
+                        GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Poke, DrainLocalPages,
+                        DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, PreemptDisable, PreemptEnable,
+                        LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
+                        MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep,
+                        NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
+
+// Calls f.template operator()<OpType>() for each operation type, in the variant's order.
+template <class F>
+constexpr void for_each_op_type(F&& f) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    (f.template operator()<std::variant_alternative_t<I, Op>>(), ...);
+  }(std::make_index_sequence<op_kinds>{});
+}
+
+std::string_view name_of(const Op& op);
+
+}  // namespace memtorture::program
