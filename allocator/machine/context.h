@@ -42,6 +42,7 @@ struct Context {
   std::uint32_t flags = 0;          // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
   bool alone = true;                // engine: no other context can run, points need no decision
+  std::uint32_t quota = 0;          // engine: points left before it wants to look at the step budget
   std::array<std::uint8_t, 64> visits{};  // of each site during this operation; saturates at 255
 };
 
@@ -60,8 +61,10 @@ constexpr bool sleepable(std::uint32_t preempt_count, IrqFlag irqs) { return pre
 
 // --- engine entry points (machine/fiber or machine/thread) ---------------------------------------------------------
 void point_slow(Site site);                  // ask the chooser what happens here
-inline void point(Site site) {               // a place where the run may be steered; counts as progress (step budget)
-  if (!current().alone) point_slow(site);
+inline void point(Site site) {               // a place where the run may be steered; costs a step of the budget
+  Context& me = current();
+  if (me.alone && --me.quota != 0) [[likely]] return;
+  point_slow(site);
 }
 void begin_operation(std::uint32_t op);      // resets the visits, passes the site "op"
 unsigned visit(Site site);                   // counts a visit of a fault site; returns its number within the operation

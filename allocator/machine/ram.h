@@ -10,6 +10,7 @@
 // Host memory is given back when more than resident_max bytes were touched since the last trim.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -51,9 +52,11 @@ class Ram {
   std::uint32_t generation_now_ = 0;
   unsigned page_shift_ = 12;
   Pfn frames_ = 0;
-  std::uint64_t touched_bytes_ = 0;
+  std::atomic<std::uint64_t> touched_bytes_ = 0;  // host memory in use; on the thread engine CPUs touch at the same time
   int fd_ = -1;
-  void first_touch(Pfn pfn);
+
+  std::span<std::byte> bytes_of(Pfn pfn);
+  bool claim(Pfn pfn);
   void trim();
 };
 

@@ -48,6 +48,7 @@ inline constexpr std::uint64_t ram_bytes_max = std::uint64_t{1} << 40;  // 1 TiB
 struct ShapeRow {
   std::string_view name;
   std::string_view meaning;
+  std::uint64_t ram_bytes_limit;  // what its processors can address
   Shape shape;
 };
 
@@ -56,12 +57,5 @@ std::optional<Shape> shape_named(std::string_view name);
 
 // The reason why this machine cannot be built, in one line, or nothing.
 std::optional<std::string> why_impossible(const Shape&);
-
-// One zone's place, from the shape alone (used by the boot code; the oracle computes its own).
-struct ZoneSpan {
-  std::uint8_t node;
-  ZoneKind kind;
-  Pfn start, end;  // spanned frames, holes included; start == end: empty
-};
 
 }  // namespace memtorture::machine

@@ -1,0 +1,403 @@
+#include "allocator/machine/fiber/engine.h"
+
+#include <algorithm>
+
+namespace memtorture::machine {
+namespace {
+
+constexpr std::uint32_t quota_alone = 1u << 14;  // points between two looks at the budget when nobody else can run
+
+constexpr std::uint32_t offset_of(ContextKind kind) {
+  switch (kind) {
+    case ContextKind::task: return 0;
+    case ContextKind::softirq: return softirq_offset;
+    case ContextKind::hardirq: return hardirq_offset;
+    case ContextKind::nmi: return nmi_offset;
+  }
+  return 0;
+}
+
+}  // namespace
+
+constinit thread_local Context* current_context = nullptr;
+
+Engine::Engine(Machine& machine) : machine_(machine) {
+  fiber::adopt_current_stack(driver_);
+  driver_.machine = &machine;
+}
+
+void Engine::power_on() {
+  now_ = 0;
+  fibers_.clear();
+  departures_.clear();
+  running_ = &driver_;
+}
+
+Fiber& Engine::add(const machine::Strand& strand) {
+  const std::size_t index = fibers_.size();
+  if (index == pool_.size()) {
+    pool_.push_back(std::make_unique<Fiber>());
+    stacks_.emplace_back();
+  }
+  Fiber& fiber = *pool_[index];
+  static_cast<Context&>(fiber) = Context{.machine = &machine_, .id = strand.id, .kind = strand.kind, .cpu = strand.cpu, .flags = strand.flags};
+  if (fiber.fresh) fiber::make(fiber, stacks_[index], &Engine::entry);
+  fiber.strand = strand;
+  fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
+  fiber.under = nullptr;
+  fiber.has_work = false;
+  fibers_.push_back(&fiber);
+  return fiber;
+}
+
+void Engine::set_alone() {
+  const bool alone = fibers_.size() == 1;
+  for (Fiber* fiber : fibers_) {
+    fiber->alone = alone;
+    fiber->quota = quota_alone;
+  }
+}
+
+RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser, const Limits& limits) {
+  fibers_.clear();
+  departures_.clear();
+  std::ranges::fill(tops_, nullptr);
+  result_ = {};
+  chooser_ = &chooser;
+  steps_budget_ = limits.steps_budget;
+  shutting_down_ = false;
+  driver_.alone = true;
+  for (const auto& strand : strands) add(strand);
+  set_alone();
+  if (Fiber* first = next_to_run()) switch_to(*first);
+  // Back on the driver: either all is done or somebody stopped the run.
+  for (std::size_t i = 0; i != fibers_.size(); ++i) {
+    if (fibers_[i]->life == Life::done) continue;
+    fibers_[i]->fresh = true;
+    stacks_[i].forget_frames();
+  }
+  chooser_ = nullptr;
+  return result_;
+}
+
+void Engine::run_alone(void (*f)(void*), void* arg) {
+  Context* const before = current_context;
+  static_cast<Context&>(driver_) = Context{.machine = &machine_, .id = no_context};
+  driver_.quota = ~0u;
+  running_ = &driver_;
+  current_context = &driver_;
+  f(arg);
+  current_context = before;
+}
+
+// --- a fiber's life ---------------------------------------------------------------------------------------------------
+
+void Engine::entry(boost::context::detail::transfer_t transfer) {
+  Engine* const engine = static_cast<Engine*>(static_cast<fiber::Payload*>(transfer.data)->payload);
+  fiber::arrived(transfer);
+  engine->loop(engine->running());
+}
+
+void Engine::loop(Fiber& me) {
+  me.fresh = false;
+  for (;;) {
+    me.strand.body(me.strand.arg);
+    me.life = Life::done;
+    leave_cpu(me);
+    switch_away();  // comes back in a later run, with another body
+  }
+}
+
+void Engine::switch_to(Fiber& next) {
+  Fiber& from = *running_;
+  if (&next == &from) return;
+  running_ = &next;
+  current_context = &next;
+  fiber::jump(from, next, this);
+}
+
+void Engine::switch_away() {
+  Fiber* next = next_to_run();
+  switch_to(next != nullptr ? *next : driver_);
+}
+
+void Engine::leave_cpu(Fiber& fiber) {
+  if (tops_[fiber.cpu] == &fiber) tops_[fiber.cpu] = fiber.under;
+}
+
+void Engine::enter_cpu(Fiber& fiber) { tops_[fiber.cpu] = &fiber; }
+
+// --- who can move -----------------------------------------------------------------------------------------------------
+
+Fiber* Engine::ready_task(unsigned cpu, const Fiber* after) const {
+  Fiber* first = nullptr;
+  bool passed = after == nullptr;
+  for (Fiber* fiber : fibers_) {
+    if (fiber == after) passed = true;
+    if (fiber == after || fiber->life != Life::ready || fiber->kind != ContextKind::task || fiber->cpu != cpu) continue;
+    if (passed) return fiber;
+    if (first == nullptr) first = fiber;
+  }
+  return first;
+}
+
+bool Engine::can_be_switched_to(const Fiber& fiber) const {
+  return fiber.life == Life::ready && (tops_[fiber.cpu] == &fiber || tops_[fiber.cpu] == nullptr);
+}
+
+Fiber* Engine::next_to_run() {
+  for (;;) {
+    for (Fiber* fiber : fibers_) {
+      if (!can_be_switched_to(*fiber)) continue;
+      enter_cpu(*fiber);
+      return fiber;
+    }
+    if (advance_time()) continue;
+    bool blocked = false;
+    for (Fiber* fiber : fibers_) {
+      if (fiber->life == Life::pending && can_deliver(*fiber)) {
+        deliver(*fiber);
+        return fiber;
+      }
+      if (fiber->life != Life::done && fiber->life != Life::idle) blocked = true;
+    }
+    if (blocked) {
+      result_.reason = StopReason::deadlock;
+      return nullptr;
+    }
+    shutting_down_ = true;
+    bool woken = false;
+    for (Fiber* fiber : fibers_) {
+      if (fiber->life != Life::idle) continue;
+      fiber->life = Life::ready;
+      woken = true;
+    }
+    if (!woken) return nullptr;
+  }
+}
+
+bool Engine::advance_time() {
+  Fiber* earliest = nullptr;
+  for (Fiber* fiber : fibers_) {
+    if (fiber->life == Life::sleeping && (earliest == nullptr || fiber->wake_at < earliest->wake_at)) earliest = fiber;
+  }
+  if (earliest == nullptr) return false;
+  now_ = std::max(now_, earliest->wake_at);
+  earliest->life = Life::ready;
+  return true;
+}
+
+// --- points -----------------------------------------------------------------------------------------------------------
+
+void Engine::step() {
+  Fiber& me = running();
+  result_.steps += me.alone ? quota_alone : 1;
+  me.quota = quota_alone;
+  if (result_.steps > steps_budget_) stop(StopReason::livelock);
+}
+
+void Engine::point(Site site) {
+  if (running_ == &driver_) {
+    driver_.quota = ~0u;
+    return;
+  }
+  step();
+  Fiber& me = running();
+  if (me.alone) return;
+  Moment moment{.who = me.id, .op = me.op, .site = site, .visit = static_cast<std::uint16_t>(visit(site))};
+  while (chooser_->interested(moment)) {
+    list_options(moment);
+    if (options_.size() < 2) return;
+    const std::uint32_t chosen = chooser_->choose(moment, options_);
+    if (chosen == 0) return;
+    const Option option = options_[chosen];
+    departures_.push_back({.at = moment, .take = option, .step = result_.steps});
+    take(option);
+  }
+}
+
+bool Engine::can_preempt(const Fiber& me) const {
+  return me.kind == ContextKind::task && sleepable(me.preempt_count, me.irqs) && me.life == Life::ready;
+}
+
+// A CPU admits a handler unless what it executes forbids it (domain.md 1.2): softirqs do not nest and need bottom halves
+// on; interrupts need the flag; only an NMI keeps NMIs out.
+bool Engine::can_deliver(const Fiber& handler) const {
+  if (handler.life != Life::pending) return false;
+  const Fiber* top = tops_[handler.cpu];
+  if (top == nullptr) return true;
+  if (handler.kind == ContextKind::nmi) return (top->preempt_count & nmi_mask) == 0;
+  if (top->irqs == IrqFlag::off || (top->preempt_count & nmi_mask) != 0) return false;
+  return handler.kind == ContextKind::hardirq || (top->preempt_count & (softirq_mask | hardirq_mask)) == 0;
+}
+
+void Engine::list_options(Moment&) {
+  Fiber& me = running();
+  options_.clear();
+  options_.push_back({});
+  const bool preemptible_here = can_preempt(me);
+  for (const Fiber* fiber : fibers_) {
+    if (fiber == &me) continue;
+    const bool other_cpu = fiber->cpu != me.cpu;
+    if (other_cpu ? can_be_switched_to(*fiber) : fiber->life == Life::ready && fiber->kind == ContextKind::task && preemptible_here) {
+      options_.push_back({.move = Move::switch_to, .whom = fiber->id});
+    }
+    if (can_deliver(*fiber)) options_.push_back({.move = Move::deliver, .whom = fiber->id});
+  }
+  if (!preemptible_here) return;
+  for (unsigned cpu = 0; cpu != machine_.shape().cpus; ++cpu) {
+    if (cpu != me.cpu) options_.push_back({.move = Move::migrate, .whom = static_cast<ContextId>(cpu)});
+  }
+}
+
+Fiber* Engine::find(ContextId id) {
+  const auto found = std::ranges::find(fibers_, id, [](const Fiber* fiber) { return fiber->id; });
+  return found == fibers_.end() ? nullptr : *found;
+}
+
+void Engine::take(const Option& option) {
+  if (option.move == Move::migrate) return migrate(option.whom);
+  Fiber& whom = *find(option.whom);
+  if (option.move == Move::deliver) {
+    deliver(whom);
+  } else {
+    enter_cpu(whom);  // on our own CPU this preempts us: we stay ready
+  }
+  switch_to(whom);
+}
+
+void Engine::deliver(Fiber& handler) {
+  Fiber* const under = tops_[handler.cpu];
+  handler.under = under;
+  handler.preempt_count = (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
+  handler.irqs = handler.kind == ContextKind::softirq ? IrqFlag::on : IrqFlag::off;
+  handler.life = Life::ready;
+  enter_cpu(handler);
+}
+
+void Engine::migrate(unsigned cpu) {
+  Fiber& me = running();
+  leave_cpu(me);
+  me.cpu = static_cast<std::uint8_t>(cpu);
+  if (tops_[cpu] == nullptr) return enter_cpu(me);
+  switch_away();
+}
+
+// --- blocking ---------------------------------------------------------------------------------------------------------
+
+void Engine::give_way() {
+  Fiber& me = running();
+  Fiber* const next = running_ == &driver_ ? nullptr : ready_task(me.cpu, &me);
+  if (next == nullptr) return;
+  enter_cpu(*next);
+  switch_to(*next);
+}
+
+void Engine::sleep(Jiffies jiffies) {
+  if (running_ == &driver_) {
+    now_ += jiffies;
+    return;
+  }
+  Fiber& me = running();
+  result_.steps += 1;
+  if (result_.steps > steps_budget_) stop(StopReason::livelock);
+  me.life = Life::sleeping;
+  me.wake_at = now_ + std::max<Jiffies>(jiffies, 1);
+  leave_cpu(me);
+  switch_away();
+}
+
+void Engine::spin(const SpinLock& lock) {
+  Fiber& me = running();
+  me.life = Life::spinning;
+  me.waits_for = &lock;
+  switch_away();
+}
+
+void Engine::released(const SpinLock& lock) {
+  for (Fiber* fiber : fibers_) {
+    if (fiber->life == Life::spinning && fiber->waits_for == &lock) fiber->life = Life::ready;
+  }
+}
+
+void Engine::wait(const WaitQueue& queue) {
+  Fiber& me = running();
+  me.life = Life::waiting;
+  me.waits_for = &queue;
+  me.wait_ticket = ++tickets_;
+  if (me.kind == ContextKind::task) leave_cpu(me);
+  switch_away();
+}
+
+void Engine::wake(const WaitQueue& queue, bool all) {
+  for (;;) {
+    options_.clear();
+    std::vector<Fiber*>::iterator first = fibers_.end();
+    for (auto it = fibers_.begin(); it != fibers_.end(); ++it) {
+      if ((*it)->life != Life::waiting || (*it)->waits_for != &queue) continue;
+      if (first == fibers_.end() || (*it)->wait_ticket < (*first)->wait_ticket) first = it;
+    }
+    if (first == fibers_.end()) return;
+    Fiber* chosen = *first;
+    if (!all) {
+      options_.push_back({.move = Move::wake, .whom = chosen->id});
+      for (Fiber* fiber : fibers_) {
+        if (fiber != chosen && fiber->life == Life::waiting && fiber->waits_for == &queue) {
+          options_.push_back({.move = Move::wake, .whom = fiber->id});
+        }
+      }
+      const Moment moment{.who = running().id, .op = running().op, .site = "sched.wake", .visit = static_cast<std::uint16_t>(visit("sched.wake"))};
+      if (options_.size() > 1 && chooser_ != nullptr && chooser_->interested(moment)) {
+        const std::uint32_t index = chooser_->choose(moment, options_);
+        if (index != 0) departures_.push_back({.at = moment, .take = options_[index], .step = result_.steps});
+        chosen = find(options_[index].whom);
+      }
+    }
+    chosen->life = Life::ready;
+    if (!all) return;
+  }
+}
+
+bool Engine::owns_below(ContextId owner) const {
+  for (const Fiber* fiber = running_->under; fiber != nullptr; fiber = fiber->under) {
+    if (fiber->id == owner) return true;
+  }
+  return false;
+}
+
+void Engine::wake_daemon(const machine::Strand& daemon) {
+  if (running_ == &driver_) return;  // boot and accounting: nobody else is there to run
+  Fiber* fiber = find(daemon.id);
+  if (fiber == nullptr) {
+    fiber = &add(daemon);
+    set_alone();
+  } else if (fiber->life == Life::idle) {
+    fiber->life = Life::ready;
+  }
+  fiber->has_work = true;
+}
+
+bool Engine::daemon_wait() {
+  Fiber& me = running();
+  while (!me.has_work) {
+    if (shutting_down_) return false;
+    me.life = Life::idle;
+    leave_cpu(me);
+    switch_away();
+  }
+  me.has_work = false;
+  return true;
+}
+
+void Engine::stop(StopReason reason, PanicKind panic) {
+  result_.reason = reason;
+  result_.panic = panic;
+  switch_to(driver_);
+  __builtin_unreachable();
+}
+
+void Engine::request_stop() {
+  if (running_ != &driver_) stop(StopReason::stopped);
+}
+
+}  // namespace memtorture::machine
