@@ -1,0 +1,275 @@
+// Slots, contents, nesting, clean-up. The operations themselves are in executor_ops.cpp.
+#include "model/run/executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace memtorture::run {
+
+using machine::IrqFlag;
+using machine::Pfn;
+using machine::no_pfn;
+using oracle::EventKind;
+
+namespace {
+
+constexpr machine::LockClass program_lock{"program"};
+constexpr std::size_t stamp_bytes = sizeof(std::uint64_t);
+
+bool inline_judgement() { return !machine::Machine::concurrent(); }
+
+}  // namespace
+
+Executor::Executor(Tape& tape, oracle::Oracle& oracle)
+    : tape_(tape), oracle_(oracle), spinlocks_{machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock)} {
+  static_assert(program::locks_max == 4);
+}
+
+void Executor::start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view, machine::Machine& machine) {
+  case_ = &the_case;
+  options_ = options;
+  pages_ = &pages;
+  view_ = view;
+  machine_ = &machine;
+  const std::size_t programs = the_case.programs.size();
+  slots_.assign(the_case.slot_names.size(), Holding{});
+  if (nesting_.size() < programs + 1) nesting_.resize(programs + 1);
+  for (Nesting& nesting : nesting_) nesting.depth = 0;
+  tasks_.resize(programs);
+  strands_.resize(programs);
+  started_.assign(programs, 0);
+  left_.assign(programs, 0);
+  if (orphans_.size() < programs) orphans_.resize(programs);
+  for (auto& orphans : orphans_) orphans.clear();
+  for (std::size_t i = 0; i != programs; ++i) {
+    const program::Program& program = the_case.programs[i];
+    tasks_[i] = {this, static_cast<std::uint16_t>(i)};
+    strands_[i] = {.id = static_cast<ContextId>(i), .kind = program.kind, .cpu = program.cpu, .flags = program.flags, .body = &run_program, .arg = &tasks_[i]};
+  }
+  operations_in_flight_ = 0;
+  operations_since_audit_ = 0;
+  for (auto& lock : spinlocks_) lock.reset();
+  for (auto& mutex : mutexes_) mutex.reset();
+  for (auto& queue : queues_) queue.reset();
+}
+
+std::span<const machine::Strand> Executor::strands() { return strands_; }
+
+machine::Strand Executor::cleaner() {
+  return {.id = harness_context, .kind = machine::ContextKind::task, .cpu = 0, .flags = 0, .body = &run_cleaner, .arg = this};
+}
+
+void Executor::run_program(void* arg) {
+  const Task& task = *static_cast<Task*>(arg);
+  Executor& self = *task.executor;
+  const auto& ops = self.case_->programs[task.index].ops;
+  self.started_[task.index] = 1;
+  std::uint32_t index = 0;
+  for (const program::Op& op : ops) {
+    machine::begin_operation(index++);
+    std::visit(self, op);
+  }
+  machine::begin_operation(index);
+  self.undo_all(self.nesting());
+  self.tape_.emit(Tape::here(EventKind::left));
+  self.left_[task.index] = 1;
+}
+
+// --- the tape ---------------------------------------------------------------------------------------------------------
+
+void Executor::begin() {
+  Event event = Tape::here(EventKind::call);
+  event.detail = static_cast<std::uint8_t>(event.irqs);
+  event.value = event.preempt_count;
+  event.value2 = machine::current().flags;
+  if (inline_judgement()) ++operations_in_flight_;
+  tape_.emit(event);
+}
+
+void Executor::end(std::uint64_t value) {
+  Event event = Tape::here(EventKind::result);
+  event.value = value;
+  if (inline_judgement()) --operations_in_flight_;
+  tape_.emit(event);
+  audit_if_due();
+}
+
+void Executor::skip() { tape_.emit(Tape::here(EventKind::skipped)); }
+
+void Executor::audit_if_due() {
+  if (options_.audit_every == audit_never || options_.audit_every == audit_at_end || !inline_judgement()) return;
+  if (++operations_since_audit_ < options_.audit_every) return;
+  if (operations_in_flight_ != 0 || !machine_->daemons_idle()) return;
+  operations_since_audit_ = 0;
+  audit();
+}
+
+void Executor::audit() {
+  if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
+}
+
+// --- blocks -----------------------------------------------------------------------------------------------------------
+
+void Executor::granted(program::Out out, const Granted& block) {
+  Event event = Tape::here(EventKind::result);
+  event.pfn = block.first;
+  event.order = static_cast<std::uint8_t>(block.order);
+  event.gfp = block.gfp;
+  event.value = block.address;
+  event.value2 = ~std::uint64_t{0};
+  const bool inside = block.first < machine_->shape().frames() && block.frames <= machine_->shape().frames() - block.first;
+  if (inside && (block.gfp & subject::gfp_zero) != 0) {
+    event.value2 = static_cast<std::uint64_t>(machine_->ram().find_not(block.first, block.frames, std::byte{0}));
+  }
+  if (inline_judgement()) --operations_in_flight_;
+  tape_.emit(event);
+  if (block.first == no_pfn || !inside) return audit_if_due();
+  Holding& holding = slots_[out.slot];
+  if (holding.references != 0) orphan(holding.first);
+  holding = {.first = block.first,
+             .frames = block.frames,
+             .bytes = block.bytes,
+             .references = 1,
+             .order = static_cast<std::uint8_t>(block.order),
+             .compound = (block.gfp & subject::gfp_comp) != 0 && block.order != 0};
+  stamp(holding);
+  if (block.bytes != 0) {
+    for (Pfn frame = block.first; frame != block.first + block.frames; ++frame) orphan(frame);
+  }
+  audit_if_due();
+}
+
+void Executor::allocated(program::Out out, Pfn first, unsigned order, subject::gfp_t gfp) {
+  const std::uint32_t frames = order < 32 ? std::uint32_t{1} << order : 0;
+  granted(out, {.first = first, .frames = frames, .order = order, .gfp = gfp});
+}
+
+void Executor::allocated_at(program::Out out, std::uint64_t address, unsigned order, subject::gfp_t gfp) {
+  const std::uint32_t frames = order < 32 ? std::uint32_t{1} << order : 0;
+  // An address outside of the linear map is told as a frame that does not exist; null as no frame.
+  const Pfn first = address == 0 ? no_pfn : std::min(machine_->ram().pfn_of(address), no_pfn - 1);
+  granted(out, {.first = first, .address = address, .frames = frames, .order = order, .gfp = gfp});
+}
+
+Holding* Executor::holding(program::In in) {
+  Holding& holding = slots_[in.slot];
+  return holding.first == no_pfn ? nullptr : &holding;
+}
+
+bool Executor::is_high(Pfn pfn) const {
+  const auto& shape = machine_->shape();
+  return (std::uint64_t{pfn} << shape.page_shift) >= shape.zone_end_bytes[machine::index_of(machine::ZoneKind::normal)];
+}
+
+// --- contents ---------------------------------------------------------------------------------------------------------
+
+std::span<std::byte> Executor::stamp_place(const Holding& holding, bool tail) {
+  const auto frame = machine_->ram().frame(tail ? holding.first + holding.frames - 1 : holding.first);
+  return tail ? frame.last(stamp_bytes) : frame.first(stamp_bytes);
+}
+
+void Executor::stamp(Holding& holding) {
+  const machine::Context& me = machine::current();
+  holding.stamp = program::Random(std::uint64_t{me.id} << 32 | me.op).next();
+  holding.written = Written::stamp;
+  for (const bool tail : {false, true}) std::memcpy(stamp_place(holding, tail).data(), &holding.stamp, stamp_bytes);
+}
+
+void Executor::verify(const Holding& holding) {
+  std::int64_t damage = -1;
+  if (holding.written == Written::byte) damage = machine_->ram().find_not(holding.first, holding.frames, holding.byte);
+  if (holding.written == Written::stamp) {
+    const std::int64_t tail_offset = (std::int64_t{holding.frames} << machine_->shape().page_shift) - static_cast<std::int64_t>(stamp_bytes);
+    if (std::memcmp(stamp_place(holding, true).data(), &holding.stamp, stamp_bytes) != 0) damage = tail_offset;
+    if (std::memcmp(stamp_place(holding, false).data(), &holding.stamp, stamp_bytes) != 0) damage = 0;
+  }
+  Event event = Tape::here(EventKind::contents);
+  event.pfn = holding.first;
+  event.value = static_cast<std::uint64_t>(damage);
+  tape_.emit(event);
+}
+
+void Executor::drop_reference(Holding& holding, program::In in) {
+  if (holding.references == 0 || (in.offset != 0 && !holding.compound)) return;
+  if (holding.references == 1 && holding.written != Written::unknown) verify(holding);
+  --holding.references;
+}
+
+// --- nesting ----------------------------------------------------------------------------------------------------------
+
+void Executor::open(Open what, std::uint8_t lock, IrqFlag irqs, std::uint32_t flags) {
+  Nesting& mine = nesting();
+  if (mine.depth != mine.entries.size()) mine.entries[mine.depth++] = {what, lock, irqs, flags};
+}
+
+void Executor::enter_scope(Open what, std::uint32_t flag) {
+  machine::Context& me = machine::current();
+  begin();
+  open(what, 0, IrqFlag::on, me.flags & flag);
+  me.flags |= flag;
+  end();
+}
+
+void Executor::close(Open what, std::uint8_t lock) {
+  Nesting& mine = nesting();
+  for (std::uint32_t i = mine.depth; i != 0; --i) {
+    const Opened opened = mine.entries[i - 1];
+    if (opened.what != what || opened.lock != lock) continue;
+    begin();
+    std::copy(mine.entries.begin() + i, mine.entries.begin() + mine.depth, mine.entries.begin() + i - 1);
+    --mine.depth;
+    undo(opened);
+    return end();
+  }
+  skip();
+}
+
+void Executor::undo(const Opened& opened) {
+  machine::Context& me = machine::current();
+  const auto restore_flag = [&](std::uint32_t flag) { me.flags = (me.flags & ~flag) | opened.flags; };
+  switch (opened.what) {
+    case Open::preempt: return machine::preempt_enable();
+    case Open::irq: return machine::local_irq_restore(opened.irqs);
+    case Open::bh: return machine::local_bh_enable();
+    case Open::spin: return spinlocks_[opened.lock].unlock("lock.release");
+    case Open::mutex: return mutexes_[opened.lock].unlock();
+    case Open::noio: return restore_flag(machine::pf_noio);
+    case Open::nofs: return restore_flag(machine::pf_nofs);
+    case Open::noreclaim: return restore_flag(machine::pf_memalloc);
+  }
+}
+
+void Executor::undo_all(Nesting& nesting) {
+  while (nesting.depth != 0) undo(nesting.entries[--nesting.depth]);
+}
+
+// --- clean-up ---------------------------------------------------------------------------------------------------------
+
+void Executor::free_if_live(Pfn frame) {
+  const oracle::Oracle::LiveBlock block = oracle_.live_block(frame);
+  for (std::uint32_t i = 0; i != block.references; ++i) {
+    Event event = Tape::here(EventKind::call);
+    event.pfn = block.first;
+    event.order = block.order;
+    tape_.emit(event);
+    pages_->free_pages_of(block.first, block.order);
+    tape_.emit(Tape::here(EventKind::result));
+  }
+}
+
+void Executor::run_cleaner(void* executor) {
+  Executor& self = *static_cast<Executor*>(executor);
+  machine::begin_operation(harness_op);
+  for (const Holding& holding : self.slots_) {
+    if (holding.first != no_pfn) self.free_if_live(holding.first);
+  }
+  for (const auto& orphans : self.orphans_) {
+    for (const Pfn frame : orphans) self.free_if_live(frame);
+  }
+  for (unsigned kind = 0; kind != subject::client_kinds; ++kind) {
+    self.pages_->client_drop(static_cast<subject::ClientKind>(kind), ~std::uint32_t{0});
+  }
+  self.pages_->drain_all_pages();
+}
+
+}  // namespace memtorture::run

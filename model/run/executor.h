@@ -1,0 +1,148 @@
+// The executor: does what the operations of a case say, on the facets of a subject, and puts on the tape what happened.
+//
+// It keeps what a caller would keep: handles (slots), what it wrote, and its own nesting of locks and scopes. It judges
+// nothing. By rule (model/program/ops.h) an operation on a slot that was never filled, or an undo with nothing to undo, is
+// skipped, and what a program left locked, masked or scoped is undone at its end; so every subsequence of a program is one.
+//
+// Contents: a granted block gets a stamp at both ends (or, after `fill`, one byte everywhere); before a release that gives
+// up the block the stamps are verified. Host state of a running operation lives here, not on the fiber's stack: a stop
+// abandons that stack.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "allocator/machine/machine.h"
+#include "allocator/subject/pages.h"
+#include "model/program/case.h"
+#include "model/run/tape.h"
+
+namespace memtorture::run {
+
+// What the owner of a block last wrote.
+enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
+
+struct Holding {  // one slot
+  machine::Pfn first = machine::no_pfn;
+  std::uint32_t frames = 0;
+  std::uint64_t bytes = 0;        // asked for, alloc_pages_exact
+  std::uint32_t references = 0;   // 0: given up
+  std::uint8_t order = 0;
+  bool compound = false;
+  Written written = Written::nothing;
+  std::byte byte{};
+  std::uint64_t stamp = 0;
+};
+
+// What a context has open, innermost last.
+enum class Open : std::uint8_t { preempt, irq, bh, spin, mutex, noio, nofs, noreclaim };
+struct Opened {
+  Open what;
+  std::uint8_t lock;
+  machine::IrqFlag irqs;
+  std::uint32_t flags;
+};
+struct Nesting {
+  std::array<Opened, 32> entries;
+  std::uint32_t depth = 0;
+};
+
+class Executor {
+ public:
+  Executor(Tape& tape, oracle::Oracle& oracle);
+
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view, machine::Machine& machine);
+  std::span<const machine::Strand> strands();  // one a program
+  machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
+  bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
+
+  void audit();                                // quiescent points only
+
+ private:
+  struct Task {
+    Executor* executor;
+    std::uint16_t index;
+  };
+  static void run_program(void* task);
+  static void run_cleaner(void* executor);
+
+  void undo_all(Nesting& nesting);
+  void undo(const Opened& opened);
+  void audit_if_due();
+
+  // Pieces of operations. begin() puts the call on the tape, end() the result.
+  void begin();
+  void end(std::uint64_t value = 0);
+  void skip();
+  struct Granted {
+    machine::Pfn first;
+    std::uint64_t address = 0;  // address forms
+    std::uint32_t frames = 0;
+    unsigned order = 0;
+    subject::gfp_t gfp = 0;
+    std::uint64_t bytes = 0;    // alloc_pages_exact
+  };
+  void granted(program::Out out, const Granted& block);
+  void allocated(program::Out out, machine::Pfn first, unsigned order, subject::gfp_t gfp);
+  void allocated_at(program::Out out, std::uint64_t address, unsigned order, subject::gfp_t gfp);
+  Holding* holding(program::In in);                       // null: never filled
+  machine::Pfn frame_of(const Holding& holding, program::In in) const { return holding.first + in.offset; }
+  bool is_high(machine::Pfn pfn) const;
+  void drop_reference(Holding& holding, program::In in);  // verifies contents if it is the last one
+  template <class Release>
+  void release(program::In in, Release&& call);
+  template <class Release>
+  void release_at(program::In in, Release&& call);
+  void verify(const Holding& holding);
+  void stamp(Holding& holding);
+  std::span<std::byte> stamp_place(const Holding& holding, bool tail);
+  void orphan(machine::Pfn frame) { orphans_[machine::current().id].push_back(frame); }
+  Nesting& nesting() { return nesting_[machine::current().id]; }
+  void free_if_live(machine::Pfn frame);
+  void close(Open what, std::uint8_t lock = 0);
+  void open(Open what, std::uint8_t lock, machine::IrqFlag irqs = machine::IrqFlag::on, std::uint32_t flags = 0);
+  void enter_scope(Open what, std::uint32_t flag);
+
+ public:
+  // One overload an operation; called by execute() in the context of the program.
+#define MT_EXECUTE(TYPE) void operator()(const program::TYPE& op)
+  MT_EXECUTE(AllocPages); MT_EXECUTE(AllocPage); MT_EXECUTE(AllocPagesNode); MT_EXECUTE(GetFreePages); MT_EXECUTE(GetFreePage);
+  MT_EXECUTE(GetZeroedPage); MT_EXECUTE(GetDmaPages); MT_EXECUTE(AllocPagesExact); MT_EXECUTE(WildPage);
+  MT_EXECUTE(FreePagesOf); MT_EXECUTE(FreePageOf); MT_EXECUTE(FreePages); MT_EXECUTE(FreePage); MT_EXECUTE(FreePagesExact);
+  MT_EXECUTE(FreeNull); MT_EXECUTE(GetPage); MT_EXECUTE(PutPage); MT_EXECUTE(SplitPage); MT_EXECUTE(PageCount);
+  MT_EXECUTE(PageAddress); MT_EXECUTE(Fill); MT_EXECUTE(CheckContents); MT_EXECUTE(Poke); MT_EXECUTE(DrainLocalPages);
+  MT_EXECUTE(DrainAllPages); MT_EXECUTE(NrFreePages); MT_EXECUTE(SetMinFreeKbytes); MT_EXECUTE(ClientAdd); MT_EXECUTE(ClientDrop);
+  MT_EXECUTE(PreemptDisable); MT_EXECUTE(PreemptEnable); MT_EXECUTE(LocalIrqSave); MT_EXECUTE(LocalIrqRestore);
+  MT_EXECUTE(LocalBhDisable); MT_EXECUTE(LocalBhEnable); MT_EXECUTE(SpinLockOp); MT_EXECUTE(SpinUnlockOp);
+  MT_EXECUTE(MutexLockOp); MT_EXECUTE(MutexUnlockOp); MT_EXECUTE(WaitEvent); MT_EXECUTE(WakeUp); MT_EXECUTE(SmpProcessorId);
+  MT_EXECUTE(MightSleep); MT_EXECUTE(Schedule); MT_EXECUTE(CondResched); MT_EXECUTE(Msleep); MT_EXECUTE(NoioSave);
+  MT_EXECUTE(NoioRestore); MT_EXECUTE(NofsSave); MT_EXECUTE(NofsRestore); MT_EXECUTE(NoreclaimSave);
+  MT_EXECUTE(NoreclaimRestore); MT_EXECUTE(BlemishPage); MT_EXECUTE(Forget);
+#undef MT_EXECUTE
+
+ private:
+  Tape& tape_;
+  oracle::Oracle& oracle_;
+  const Case* case_ = nullptr;
+  Options options_;
+  subject::Pages* pages_ = nullptr;
+  subject::PagesView* view_ = nullptr;
+  machine::Machine* machine_ = nullptr;
+  std::vector<Holding> slots_;
+  std::vector<Nesting> nesting_;   // one a program
+  std::vector<Task> tasks_;
+  std::vector<machine::Strand> strands_;
+  std::vector<std::uint8_t> started_, left_;
+  std::vector<std::vector<machine::Pfn>> orphans_;  // by program: live blocks, or parts of blocks, that no slot names
+  std::uint32_t operations_in_flight_ = 0;
+  std::uint32_t operations_since_audit_ = 0;
+  std::array<machine::SpinLock, program::locks_max> spinlocks_;
+  std::array<machine::Mutex, program::locks_max> mutexes_;
+  std::array<machine::WaitQueue, program::locks_max> queues_;
+};
+
+}  // namespace memtorture::run

@@ -1,0 +1,119 @@
+// One run, from boot to verdict:
+//
+//   boot -> oracle.begin -> programs run, every event judged -> harness gives everything back -> oracle.end -> audit
+//
+// A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is demanded.
+#include "model/run/run.h"
+
+#include "model/run/executor.h"
+#include "model/run/tape.h"
+
+namespace memtorture::run {
+
+using machine::RunResult;
+using machine::StopReason;
+
+class Session {
+ public:
+  explicit Session(std::unique_ptr<subject::Subject> subject) : subject_(std::move(subject)), tape_(oracle_), executor_(tape_, oracle_) {}
+
+  const Outcome& run(const Case& the_case, machine::Chooser& chooser, const Options& options);
+  Outcome& outcome() { return outcome_; }
+
+ private:
+  void conclude(const Case& the_case, const RunResult& result);
+  void clean_up(machine::Chooser& chooser, const machine::Limits& limits);
+  bool waits_legally(const Case& the_case) const;
+
+  std::unique_ptr<subject::Subject> subject_;
+  oracle::Oracle oracle_;
+  Outcome outcome_;
+  Tape tape_;
+  Executor executor_;
+};
+
+const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, const Options& options) {
+  outcome_.verdict = Verdict::pass;
+  outcome_.finding = {};
+  outcome_.history.clear();
+  outcome_.departures.clear();
+  outcome_.statistics = {};
+  outcome_.drifted_at = -1;
+
+  machine::Machine& machine = subject_->machine();
+  const machine::Limits limits{.steps_budget = options.steps_budget};
+  tape_.start(the_case, options, outcome_, machine);
+  subject_->boot(the_case.shape, the_case.faults, tape_, tape_);
+  subject::PagesView* view = subject_->pages_view();
+  executor_.start(the_case, options, subject_->pages(), view, machine);
+  tape_.conclude(oracle_.begin(the_case, view != nullptr ? view->zones() : std::span<const subject::ZoneInfo>{}, subject_->promises()));
+  if (tape_.is_over()) return outcome_;
+
+  chooser.restart();
+  const RunResult result = machine.run(executor_.strands(), chooser, limits);
+  outcome_.departures.assign(machine.departures().begin(), machine.departures().end());
+  outcome_.statistics.steps = result.steps;
+  for (const auto& departure : outcome_.departures) outcome_.statistics.interrupts += departure.take.move == machine::Move::deliver;
+  tape_.judge_logs();
+  conclude(the_case, result);
+  if (outcome_.verdict == Verdict::pass && !tape_.is_over()) clean_up(chooser, limits);
+  if (outcome_.verdict == Verdict::pass && !oracle_.crime().rule.empty()) {
+    outcome_.verdict = Verdict::misuse;
+    outcome_.finding = oracle_.crime();
+  }
+  return outcome_;
+}
+
+void Session::conclude(const Case& the_case, const RunResult& result) {
+  if (tape_.is_over()) return;
+  switch (result.reason) {
+    case StopReason::finished:
+    case StopReason::stopped: return;
+    case StopReason::panic: outcome_.verdict = Verdict::panic; return;
+    case StopReason::deadlock: outcome_.verdict = waits_legally(the_case) ? Verdict::stalled : Verdict::deadlock; return;
+    case StopReason::livelock: outcome_.verdict = waits_legally(the_case) ? Verdict::stalled : Verdict::livelock; return;
+  }
+}
+
+bool Session::waits_legally(const Case& the_case) const {
+  for (std::size_t i = 0; i != the_case.programs.size(); ++i) {
+    const auto who = static_cast<ContextId>(i);
+    if (executor_.in_flight(who) && oracle_.may_wait_forever(who)) return true;
+  }
+  return false;
+}
+
+void Session::clean_up(machine::Chooser& chooser, const machine::Limits& limits) {
+  StraightChooser straight;
+  const machine::Strand strand = executor_.cleaner();
+  const RunResult result = subject_->machine().run({&strand, 1}, straight, limits);
+  static_cast<void>(chooser);
+  tape_.judge_logs();
+  if (tape_.is_over()) return;
+  if (result.reason == StopReason::livelock) outcome_.verdict = Verdict::livelock;
+  if (result.reason == StopReason::deadlock) outcome_.verdict = Verdict::deadlock;
+  if (outcome_.verdict != Verdict::pass) return;
+  tape_.conclude(oracle_.end());
+  executor_.audit();
+}
+
+Runner::Runner(std::unique_ptr<subject::Subject> subject) : session_(std::make_unique<Session>(std::move(subject))) {}
+Runner::~Runner() = default;
+
+const Outcome& Runner::run(const Case& the_case, machine::Chooser& chooser, const Options& options) {
+  return session_->run(the_case, chooser, options);
+}
+
+const Outcome& Runner::replay(const Case& the_case, const Options& options) {
+  ReplayChooser chooser(the_case.departures);
+  session_->run(the_case, chooser, options);
+  Outcome& outcome = session_->outcome();
+  outcome.drifted_at = chooser.first_missed();
+  if (outcome.verdict == Verdict::pass && outcome.drifted_at >= 0) outcome.verdict = Verdict::drifted;
+  return outcome;
+}
+
+Outcome run(const Case& the_case, machine::Chooser& chooser, const Options& options) { return Runner().run(the_case, chooser, options); }
+Outcome replay(const Case& the_case, const Options& options) { return Runner().replay(the_case, options); }
+
+}  // namespace memtorture::run

@@ -1,0 +1,143 @@
+#include "model/run/tape.h"
+
+#include <algorithm>
+
+namespace memtorture::run {
+
+using oracle::EventKind;
+using oracle::Ruling;
+
+void Tape::start(const Case& the_case, const Options& options, Outcome& outcome, machine::Machine& machine) {
+  case_ = &the_case;
+  options_ = options;
+  outcome_ = &outcome;
+  machine_ = &machine;
+  over_ = false;
+  logging_ = machine::Machine::concurrent();
+  tickets_.store(0, std::memory_order_relaxed);
+  for (auto& log : logs_) log.clear();
+  if (logging_) logs_.resize(the_case.programs.size() + 1 + machine::nodes_max);
+}
+
+// One log a program, one for the harness, one a daemon.
+std::vector<Tape::Logged>& Tape::log_of(ContextId who) {
+  const std::size_t programs = case_->programs.size();
+  if (machine::is_daemon(who)) return logs_[programs + 1 + (who - machine::kswapd_first)];
+  return logs_[std::min<std::size_t>(who, programs)];
+}
+
+Event Tape::here(EventKind kind) {
+  const machine::Context& me = machine::current();
+  Event event;
+  event.kind = kind;
+  event.cpu = me.cpu;
+  event.who = me.id;
+  event.irqs = me.irqs;
+  event.op = me.op;
+  event.preempt_count = me.preempt_count;
+  return event;
+}
+
+void Tape::emit(const Event& event) {
+  if (logging_) {
+    log_of(event.who).push_back({tickets_.fetch_add(1, std::memory_order_relaxed), event});
+    return;
+  }
+  judge(event);
+}
+
+void Tape::judge(const Event& event) {
+  if (over_) return;
+  if (options_.keep == Keep::history) outcome_->history.push_back(event);
+  count(event);
+  conclude(oracle_.on(event));
+}
+
+void Tape::conclude(Ruling ruling) {
+  if (ruling == Ruling::fine || ruling == Ruling::crime || over_) return;
+  over_ = true;
+  const bool broken = ruling == Ruling::broken;
+  outcome_->verdict = broken ? Verdict::finding : Verdict::misuse;
+  outcome_->finding = broken ? oracle_.finding() : oracle_.crime();
+  machine_->request_stop();
+}
+
+void Tape::judge_logs() {
+  logging_ = false;
+  std::vector<Logged> all;
+  for (auto& log : logs_) {
+    all.insert(all.end(), log.begin(), log.end());
+    log.clear();
+  }
+  std::ranges::sort(all, {}, &Logged::ticket);
+  for (const Logged& logged : all) judge(logged.event);
+}
+
+void Tape::count(const Event& event) {
+  Statistics& statistics = outcome_->statistics;
+  if (event.kind == EventKind::faulted) ++statistics.faults;
+  if (event.kind != EventKind::result || event.op == harness_op) return;
+  ++statistics.operations;
+  const auto& ops = case_->programs[event.who].ops;
+  const std::size_t kind = event.op < ops.size() ? ops[event.op].index() : 0;
+  const bool refused = kind <= 7 && event.pfn == machine::no_pfn;
+  if (refused) ++statistics.refused;
+  if (options_.features.empty()) return;
+  // Behaviour: what kind of operation ended how in which state of memory.
+  const std::size_t feature = (kind << 8 | std::size_t{refused} << 7 | std::size_t{(event.preempt_count != 0)} << 6 | (oracle_.state_class() & 63));
+  std::uint8_t& counter = options_.features[feature & (options_.features.size() - 1)];
+  if (counter != 255) ++counter;
+}
+
+void Tape::reported(const machine::Context& context, const machine::Report& report) {
+  Event event = here(EventKind::reported);
+  event.who = context.id;
+  event.detail = static_cast<std::uint8_t>(report.kind);
+  event.order = report.order;
+  event.pfn = report.pfn;
+  event.gfp = report.gfp;
+  event.value = static_cast<std::uint64_t>(report.why);
+  emit(event);
+}
+
+void Tape::slept(const machine::Context&) { emit(here(EventKind::slept)); }
+
+void Tape::panicked(const machine::Context&, machine::PanicKind kind) {
+  Event event = here(EventKind::panicked);
+  event.detail = static_cast<std::uint8_t>(kind);
+  emit(event);
+}
+
+void Tape::placed(EventKind kind, Pfn page, unsigned cpu) {
+  Event event = here(kind);
+  event.pfn = page;
+  event.cpu = static_cast<std::uint8_t>(cpu);
+  emit(event);
+}
+
+void Tape::client(EventKind kind, subject::ClientKind client, Pfn page) {
+  Event event = here(kind);
+  event.detail = static_cast<std::uint8_t>(client);
+  event.pfn = page;
+  emit(event);
+}
+
+void Tape::valued(EventKind kind, std::uint64_t value) {
+  Event event = here(kind);
+  event.value = value;
+  emit(event);
+}
+
+void Tape::reclaim_began(subject::gfp_t gfp) {
+  Event event = here(EventKind::reclaim_began);
+  event.gfp = gfp;
+  emit(event);
+}
+
+void Tape::fault_fired(machine::Site site) {
+  Event event = here(EventKind::faulted);
+  event.detail = site.index();
+  emit(event);
+}
+
+}  // namespace memtorture::run

@@ -1,0 +1,74 @@
+// The tape: where events go. On fibers every event is judged as it happens; on threads each context writes a log of its
+// own, stamped with a relaxed ticket, and the logs are merged and judged after the join. A lock here would order exactly
+// the accesses whose races the thread engine is there to find.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "allocator/subject/pages.h"
+#include "model/oracle/oracle.h"
+#include "model/run/run.h"
+
+namespace memtorture::run {
+
+using machine::Pfn;
+
+class Tape final : public machine::Witness, public subject::PagesTrace {
+ public:
+  explicit Tape(oracle::Oracle& oracle) : oracle_(oracle) {}
+
+  void start(const Case& the_case, const Options& options, Outcome& outcome, machine::Machine& machine);
+  void judge_logs();  // threads: after the join
+
+  // An event of the running context with its place filled in.
+  static Event here(oracle::EventKind kind);
+  void emit(const Event& event);
+  bool is_over() const { return over_; }
+  // The oracle or the harness has ruled: sets the verdict (the first one counts) and ends the run.
+  void conclude(oracle::Ruling ruling);
+
+  // machine::Witness
+  void reported(const machine::Context& context, const machine::Report& report) override;
+  void slept(const machine::Context& context) override;
+  void panicked(const machine::Context& context, machine::PanicKind kind) override;
+  // subject::PagesTrace
+  void parked(Pfn page, unsigned cpu) override { placed(oracle::EventKind::parked, page, cpu); }
+  void refilled(Pfn page, unsigned cpu) override { placed(oracle::EventKind::refilled, page, cpu); }
+  void drained(Pfn page, unsigned cpu) override { placed(oracle::EventKind::drained, page, cpu); }
+  void client_granted(subject::ClientKind kind, Pfn page) override { client(oracle::EventKind::client_granted, kind, page); }
+  void client_released(subject::ClientKind kind, Pfn page) override { client(oracle::EventKind::client_released, kind, page); }
+  void reclaim_began(subject::gfp_t gfp) override;
+  void reclaim_ended(std::uint32_t freed) override { valued(oracle::EventKind::reclaim_ended, freed); }
+  void kswapd_woken(unsigned node) override { valued(oracle::EventKind::kswapd_woken, node); }
+  void io_started() override { valued(oracle::EventKind::io_started, 0); }
+  void fs_called() override { valued(oracle::EventKind::fs_called, 0); }
+  void fault_fired(machine::Site site) override;
+  void oom_killed(std::uint32_t pages) override { valued(oracle::EventKind::oom_killed, pages); }
+
+ private:
+  struct Logged {
+    std::uint64_t ticket;
+    Event event;
+  };
+  void placed(oracle::EventKind kind, Pfn page, unsigned cpu);
+  void client(oracle::EventKind kind, subject::ClientKind client, Pfn page);
+  void valued(oracle::EventKind kind, std::uint64_t value);
+  void judge(const Event& event);
+  void count(const Event& event);
+  std::vector<Logged>& log_of(ContextId who);
+
+  oracle::Oracle& oracle_;
+  const Case* case_ = nullptr;
+  Outcome* outcome_ = nullptr;
+  machine::Machine* machine_ = nullptr;
+  Options options_;
+  bool over_ = false;
+  bool logging_ = false;
+  std::vector<std::vector<Logged>> logs_;
+  std::atomic<std::uint64_t> tickets_{0};
+};
+
+}  // namespace memtorture::run
