@@ -24,6 +24,7 @@ class Witness {
   virtual ~Witness() = default;
   virtual void reported(const Context&, const Report&) = 0;  // printk
   virtual void slept(const Context&) = 0;                    // really gave up the CPU inside a sleeping function
+  virtual void panicked(const Context&, PanicKind) {}        // the last words of a run
 };
 
 // One strand of execution. body(arg) runs on the machine in the given context; handlers run when delivered, or when
@@ -82,6 +83,9 @@ class Machine {
 
   // Runs f() outside of any strand (boot, final accounting) as an all-powerful single task on CPU 0.
   void run_alone(void (*f)(void*), void* arg);
+
+  // Nobody but the running context is in the middle of anything that a daemon does. Always false on the thread engine.
+  bool daemons_idle() const;
 
   void request_stop();  // the run ends at the next point (fibers: at once when called from a strand's own code)
   Chooser* chooser() { return chooser_; }

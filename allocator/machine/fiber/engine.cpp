@@ -389,6 +389,12 @@ bool Engine::daemon_wait() {
   return true;
 }
 
+bool Engine::daemons_idle() const {
+  return std::ranges::all_of(fibers_, [](const Fiber* fiber) {
+    return !is_daemon(fiber->id) || fiber->life == Life::idle || fiber->life == Life::done;
+  });
+}
+
 void Engine::stop(StopReason reason, PanicKind panic) {
   result_.reason = reason;
   result_.panic = panic;

@@ -66,6 +66,7 @@ class Engine {
   bool owns_below(ContextId owner) const;              // did the running context interrupt `owner`?
   void wake_daemon(const machine::Strand& daemon);
   bool daemon_wait();
+  bool daemons_idle() const;
   [[noreturn]] void stop(StopReason reason, PanicKind panic = PanicKind::none);
   void request_stop();
   Jiffies now() const { return now_; }

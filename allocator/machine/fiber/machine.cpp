@@ -28,12 +28,17 @@ std::span<const Departure> Machine::departures() const { return engine_->departu
 void Machine::wake_daemon(const Strand& daemon) { engine_->wake_daemon(daemon); }
 bool Machine::daemon_wait() { return engine_->daemon_wait(); }
 void Machine::run_alone(void (*f)(void*), void* arg) { engine_->run_alone(f, arg); }
+bool Machine::daemons_idle() const { return engine_->daemons_idle(); }
 void Machine::request_stop() { engine_->request_stop(); }
 bool Machine::concurrent() { return false; }
 
 void point_slow(Site site) { this_machine().engine().point(site); }
 Jiffies jiffies_now() { return this_machine().engine().now(); }
-void panic(PanicKind kind) { this_machine().engine().stop(StopReason::panic, kind); }
+
+void panic(PanicKind kind) {
+  this_machine().witness().panicked(current(), kind);
+  this_machine().engine().stop(StopReason::panic, kind);
+}
 
 namespace {
 

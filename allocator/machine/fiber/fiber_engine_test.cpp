@@ -1,0 +1,275 @@
+// The deterministic engine: order, departures, interrupts, blocking and the verdicts about it.
+#if MT_ENGINE_FIBER
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "allocator/machine/machine.h"
+
+namespace memtorture::machine {
+namespace {
+
+struct Recorder final : Witness {
+  std::vector<ReportKind> reports;
+  int sleeps = 0;
+  int panics = 0;
+  void reported(const Context&, const Report& report) override { reports.push_back(report.kind); }
+  void slept(const Context&) override { ++sleeps; }
+  void panicked(const Context&, PanicKind) override { ++panics; }
+};
+
+// Takes listed departures at the first visit of their site by their context.
+struct Script final : Chooser {
+  struct Line {
+    ContextId who;
+    Site site;
+    Option take;
+    bool taken = false;
+  };
+  std::vector<Line> lines;
+  bool interested(const Moment& moment) override { return find(moment) != lines.end(); }
+  std::uint32_t choose(const Moment& moment, std::span<const Option> options) override {
+    const auto line = find(moment);
+    const auto option = std::ranges::find(options, line->take);
+    line->taken = true;
+    return option == options.end() ? 0 : static_cast<std::uint32_t>(option - options.begin());
+  }
+  bool roll(const Moment&, std::uint32_t) override { return false; }
+  void restart() override {}
+
+ private:
+  std::vector<Line>::iterator find(const Moment& moment) {
+    return std::ranges::find_if(lines, [&](const Line& line) { return !line.taken && line.who == moment.who && line.site == moment.site; });
+  }
+};
+
+class FiberEngine : public testing::Test {
+ protected:
+  using Body = std::function<void()>;
+  ContextId add(unsigned cpu, Body body, ContextKind kind = ContextKind::task) {
+    const auto id = static_cast<ContextId>(bodies_.size());
+    bodies_.push_back(std::make_unique<Body>(std::move(body)));
+    strands_.push_back({.id = id, .kind = kind, .cpu = static_cast<std::uint8_t>(cpu), .flags = 0,
+                        .body = [](void* arg) { (*static_cast<Body*>(arg))(); }, .arg = bodies_.back().get()});
+    return id;
+  }
+  RunResult run(unsigned cpus = 2, std::uint64_t steps = 10'000) {
+    Shape shape = *shape_named("flat");
+    shape.cpus = static_cast<std::uint8_t>(cpus);
+    machine_.boot(shape, recorder_);
+    return machine_.run(strands_, script_, {.steps_budget = steps});
+  }
+  void say(const char* word) { said_ += word; }
+
+  Machine machine_;
+  Recorder recorder_;
+  Script script_;
+  std::string said_;
+
+ private:
+  std::vector<std::unique_ptr<Body>> bodies_;
+  std::vector<Strand> strands_;
+};
+
+constexpr LockClass test_class{"test"};
+
+TEST_F(FiberEngine, RunsToCompletionInFileOrderByDefault) {
+  add(0, [&] { say("a"); point("page.free"); say("b"); });
+  add(1, [&] { say("c"); point("page.free"); say("d"); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "abcd");
+  EXPECT_TRUE(machine_.departures().empty());
+}
+
+TEST_F(FiberEngine, AnotherCpuMovesWhereTheChooserSaysSo) {
+  const ContextId a = add(0, [&] { say("a"); point("page.free"); say("b"); });
+  const ContextId b = add(1, [&] { say("c"); point("page.get"); say("d"); });
+  script_.lines = {{a, "page.free", {Move::switch_to, b}}, {b, "page.get", {Move::switch_to, a}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "acbd");
+  ASSERT_EQ(machine_.departures().size(), 2u);
+  EXPECT_EQ(machine_.departures()[0].at.who, a);
+  EXPECT_EQ(machine_.departures()[0].at.visit, 1);
+}
+
+TEST_F(FiberEngine, APinnedTaskIsNotPreempted) {
+  ContextId b = 1;
+  const ContextId a = add(0, [&] {
+    preempt_disable();
+    point("page.free");
+    say("a");
+    preempt_enable();
+    point("page.get");
+    say("b");
+  });
+  add(0, [&] { say("c"); });
+  script_.lines = {{a, "page.free", {Move::switch_to, b}}, {a, "page.get", {Move::switch_to, b}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "acb");
+}
+
+TEST_F(FiberEngine, AHandlerInterruptsOnlyWhereItsCpuAdmitsIt) {
+  ContextId handler = 1;
+  const ContextId a = add(0, [&] {
+    const IrqFlag before = local_irq_save();
+    point("page.free");
+    say("a");
+    local_irq_restore(before);
+    point("page.get");
+    say("b");
+  });
+  add(0, [&] { say(in_hardirq() && irqs_disabled() ? "I" : "?"); }, ContextKind::hardirq);
+  script_.lines = {{a, "page.free", {Move::deliver, handler}}, {a, "page.get", {Move::deliver, handler}}};
+  EXPECT_EQ(run(1).reason, StopReason::finished);
+  EXPECT_EQ(said_, "aIb");
+}
+
+TEST_F(FiberEngine, SoftirqsDoNotNestAndAnNmiComesThroughMaskedInterrupts) {
+  ContextId soft = 1, soft2 = 2, nmi = 3;
+  const ContextId a = add(0, [&] { point("page.free"); say("a"); });
+  add(0, [&] { say("("); point("page.get"); const IrqFlag f = local_irq_save(); point("page.put"); local_irq_restore(f); say(")"); }, ContextKind::softirq);
+  add(0, [&] { say("2"); }, ContextKind::softirq);
+  add(0, [&] { say(in_nmi() ? "N" : "?"); }, ContextKind::nmi);
+  script_.lines = {{a, "page.free", {Move::deliver, soft}}, {soft, "page.get", {Move::deliver, soft2}}, {soft, "page.put", {Move::deliver, nmi}}};
+  EXPECT_EQ(run(1).reason, StopReason::finished);
+  EXPECT_EQ(said_, "(N)a2");  // the second softirq was refused and came at the end
+}
+
+TEST_F(FiberEngine, HandlersThatWereNeverDeliveredRunWhenAllElseIsDone) {
+  add(0, [&] { say("i"); }, ContextKind::hardirq);
+  add(0, [&] { say("a"); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "ai");
+}
+
+TEST_F(FiberEngine, AContendedLockTakesTheContenderOffTheRun) {
+  SpinLock lock(test_class);
+  const ContextId a = add(0, [&] { lock.lock("zone.lock"); say("a"); point("page.free"); say("b"); lock.unlock("zone.unlock"); });
+  const ContextId b = add(1, [&] { say("c"); lock.lock("zone.lock"); say("d"); lock.unlock("zone.unlock"); });
+  script_.lines = {{a, "page.free", {Move::switch_to, b}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "acbd");
+  EXPECT_FALSE(lock.is_locked());
+}
+
+TEST_F(FiberEngine, RecursionAndForeignUnlockAreReported) {
+  SpinLock lock(test_class), other(test_class);
+  add(0, [&] {
+    lock.lock("zone.lock");
+    lock.lock("zone.lock");
+    lock.unlock("zone.unlock");
+    lock.unlock("zone.unlock");
+    other.unlock("zone.unlock");
+  });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::lock_recursion, ReportKind::lock_unowned}));
+}
+
+TEST_F(FiberEngine, AHandlerThatTakesTheInterruptedTasksLockIsARecursion) {
+  SpinLock lock(test_class);
+  const ContextId a = add(0, [&] { lock.lock("zone.lock"); point("page.free"); lock.unlock("zone.unlock"); });
+  const ContextId irq = add(0, [&] { lock.lock("zone.lock"); lock.unlock("zone.unlock"); }, ContextKind::hardirq);
+  script_.lines = {{a, "page.free", {Move::deliver, irq}}};
+  EXPECT_EQ(run(1).reason, StopReason::finished);
+  EXPECT_EQ(recorder_.reports, std::vector{ReportKind::lock_recursion});
+}
+
+TEST_F(FiberEngine, TimeJumpsToTheEarliestSleeper) {
+  add(0, [&] { sleep_jiffies(20); say(jiffies_now() == 20 ? "a" : "?"); });
+  add(1, [&] { sleep_jiffies(5); say(jiffies_now() == 5 ? "b" : "?"); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "ba");
+  EXPECT_EQ(recorder_.sleeps, 2);
+}
+
+TEST_F(FiberEngine, SleepingInAtomicContextIsReportedAndNotDone) {
+  add(0, [&] { preempt_disable(); sleep_jiffies(5); might_sleep(); say("a"); preempt_enable(); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::scheduling, ReportKind::sleeping}));
+  EXPECT_EQ(recorder_.sleeps, 0);
+}
+
+TEST_F(FiberEngine, MutexesHandOverAndDeadlockIsAVerdict) {
+  Mutex first, second;
+  const ContextId a = add(0, [&] { first.lock(); point("page.free"); second.lock(); second.unlock(); first.unlock(); });
+  const ContextId b = add(1, [&] { second.lock(); point("page.get"); first.lock(); first.unlock(); second.unlock(); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  script_.lines = {{a, "page.free", {Move::switch_to, b}}};
+  first.reset(), second.reset();
+  EXPECT_EQ(run().reason, StopReason::deadlock);
+}
+
+TEST_F(FiberEngine, WakingFreesAllWaiters) {
+  WaitQueue queue;
+  add(0, [&] { queue.wait(); say("a"); });
+  add(1, [&] { queue.wait(); say("b"); });
+  add(0, [&] { say("c"); queue.wake_all(); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "cab");
+}
+
+TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {
+  add(0, [&] { for (;;) point("page.free"); });
+  EXPECT_EQ(run().reason, StopReason::livelock);
+  add(1, [&] { say("never"); });
+  EXPECT_EQ(run().reason, StopReason::livelock);
+  EXPECT_EQ(said_, "");
+}
+
+TEST_F(FiberEngine, APanicEndsTheRunAndTheNextRunIsClean) {
+  bool panics = true;
+  add(0, [&] { if (panics) panic(PanicKind::out_of_memory); say("a"); });
+  add(1, [&] { say("b"); });
+  const RunResult result = run();
+  EXPECT_EQ(result.reason, StopReason::panic);
+  EXPECT_EQ(result.panic, PanicKind::out_of_memory);
+  EXPECT_EQ(recorder_.panics, 1);
+  panics = false;
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "ab");
+}
+
+TEST_F(FiberEngine, ATaskMigratesAndSeesItsNewCpu) {
+  const ContextId a = add(0, [&] { point("page.free"); say(raw_smp_processor_id() == 1 ? "1" : "0"); });
+  add(0, [&] { say("b"); });
+  script_.lines = {{a, "page.free", {Move::migrate, 1}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "1b");
+}
+
+TEST_F(FiberEngine, ADaemonWorksWhenWokenAndEndsWithTheRun) {
+  struct Daemon {
+    std::string* said;
+    static void body(void* arg) {
+      auto& self = *static_cast<Daemon*>(arg);
+      while (this_machine().daemon_wait()) *self.said += "d";
+      *self.said += ".";
+    }
+  } daemon{&said_};
+  const Strand strand{.id = kswapd_first, .kind = ContextKind::task, .cpu = 0, .flags = pf_memalloc, .body = &Daemon::body, .arg = &daemon};
+  add(1, [&] { this_machine().wake_daemon(strand); say("a"); sleep_jiffies(1); this_machine().wake_daemon(strand); say("b"); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "adbd.");
+  EXPECT_TRUE(machine_.daemons_idle());
+}
+
+TEST_F(FiberEngine, CountsAndFlagsOfAContextAreItsOwn) {
+  const ContextId a = add(0, [&] { preempt_disable(); local_bh_disable(); point("page.free"); say(current().preempt_count == 0x101 ? "a" : "?"); });
+  const ContextId b = add(1, [&] { say(preemptible() ? "b" : "?"); });
+  script_.lines = {{a, "page.free", {Move::switch_to, b}}};
+  run();
+  EXPECT_EQ(said_, "ba");
+}
+
+TEST_F(FiberEngine, MisbalancedEnableIsReported) {
+  add(0, [&] { preempt_enable(); local_bh_enable(); smp_processor_id(); preempt_disable(); smp_processor_id(); preempt_enable(); });
+  run();
+  EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::preempt_underflow, ReportKind::preempt_underflow, ReportKind::processor_id}));
+}
+
+}  // namespace
+}  // namespace memtorture::machine
+#endif

@@ -1,0 +1,170 @@
+// The real engine: emulated CPUs are host threads, so ThreadSanitizer sees the allocator's own synchronisation and no
+// more.
+//
+// Each task is a Runner with a host thread of its own, and executes only while it holds the baton of its home CPU: one
+// task per CPU at a time, successive tasks of a CPU ordered as on a real one, CPUs ordered by nothing but the simulated
+// locks. A task that blocks puts the baton down. Handlers run nested on the thread that they interrupt, at points where
+// their CPU admits them; what is not delivered that way arrives on the CPU's idle thread.
+//
+//   host thread of a task:   Frame (softirq) -> Frame (task)      `below` links; current_context is the first
+//   CPU:                     baton | random numbers | handlers still to come | steps       (owned by the baton's
+//   holder)
+//
+// When nobody can move is known from one word, pulse_: how many runners may execute (low half) and how often one began
+// to (high half). Whoever lowers the count to 0 decides what comes next (idle.cpp) and is alone while it does so: all
+// others are blocked, or spin on a lock and have counted themselves out. All shared engine state is relaxed atomics and
+// fences, which create no happens-before edge for the sanitizer.
+//
+// A stop (panic, finding, deadlock, budget) sets a flag; every strand leaves at its next point by a jump to the base of
+// its thread. Strand bodies therefore hold nothing that needs a destructor: no host heap, no host locks, at any point.
+//
+// Not modelled: migration (hopping between CPUs orders accesses and so hides races), memory weaker than the host's.
+// Not recorded: departures; a run here cannot be replayed, only repeated with the same seeds.
+#pragma once
+
+#include <atomic>
+#include <csetjmp>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "allocator/machine/machine.h"
+#include "allocator/machine/thread/futex.h"
+
+namespace memtorture::machine {
+
+struct Runner;
+
+struct Frame : Context {
+  Frame* below = nullptr;    // what this handler interrupted
+  Runner* runner = nullptr;  // none: run_alone
+  std::jmp_buf* way_out = nullptr;
+};
+
+class RandomSequence {  // splitmix64: the same on every host
+ public:
+  explicit RandomSequence(std::uint64_t seed = 0) : state_(seed) {}
+  std::uint64_t next();
+
+ private:
+  std::uint64_t state_;
+};
+
+// What Machine::chooser() is during a run: dice of the CPU that asks. The run's own chooser belongs to one host thread.
+class CpuDice : public Chooser {
+ public:
+  bool interested(const Moment&) override { return false; }
+  std::uint32_t choose(const Moment&, std::span<const Option>) override { return 0; }
+  bool roll(const Moment&, std::uint32_t percent) override;
+  void restart() override {}
+};
+
+// The common entry of everything that gives up the CPU; false: it must not, and was reported.
+bool may_give_up_cpu(Site site);
+
+struct alignas(64) Cpu {
+  thread::Baton baton;
+  RandomSequence random;
+  std::vector<const Strand*> handlers;  // not delivered yet
+  std::uint64_t steps = 0;
+  unsigned tasks_left = 0;
+  Runner* idle = nullptr;  // none: this CPU has no handlers
+};
+
+enum class Life : std::uint8_t {
+  ready,     // executes, or waits for its CPU's baton
+  sleeping,  // until wake_at
+  waiting,   // on a wait queue
+  spinning,  // on a spinlock, long enough to be counted out
+  no_work,   // a daemon
+  standby,   // a CPU's idle thread, while tasks of the CPU are there to be interrupted
+  done,
+};
+
+struct Runner {
+  Strand strand{};
+  Cpu* cpu = nullptr;
+  std::thread thread;
+  thread::Doorbell bell;
+  std::atomic<Life> life{Life::done};
+  std::atomic<Jiffies> wake_at{0};                               // 0: no timer; whoever clears it owns the wake-up
+  std::atomic<const WaitQueue*> waits_for{nullptr};              // written under the queue's lock
+  std::atomic<const std::atomic<ContextId>*> spins_on{nullptr};  // a lock's owner
+  std::atomic<ContextId> spins_as{no_context};
+  std::vector<std::pair<const WaitQueue*, std::uint32_t>> generations_seen;  // of queues waited on (lock.cpp); its own
+  std::uint32_t& generation_seen(const WaitQueue& queue);
+  // Daemons only.
+  std::atomic<ContextId> daemon_id{no_context};
+  std::atomic<bool> has_work{false};
+  std::atomic<bool> started{false};  // publishes `thread`
+};
+
+class Engine {
+ public:
+  explicit Engine(Machine& machine) : machine_(machine) {}
+
+  void power_on() { now_.store(0, std::memory_order_relaxed); }
+  RunResult run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits);
+  void run_alone(void (*f)(void*), void* arg);
+
+  void point();
+  void give_way();  // schedule()
+  void sleep(Jiffies jiffies);
+  void spin(std::atomic<ContextId>& owner);          // until the lock is ours
+  void wait(WaitQueue& queue, std::uint32_t& word);  // word: the queue's state (lock.cpp)
+  void wake(WaitQueue& queue, std::uint32_t& word, bool all);
+  void wake_daemon(const Strand& daemon);
+  bool daemon_wait();
+  bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
+  void request_stop();
+  [[noreturn]] void leave();  // this thread's strand ends here
+  Chooser& dice() { return dice_; }
+  Jiffies now() const { return now_.load(std::memory_order_relaxed); }
+
+ private:
+  static Frame& frame() { return static_cast<Frame&>(current()); }
+  bool stopped() const { return stop_.load(std::memory_order_relaxed) != StopReason::finished; }
+  void leave_if_stopped();
+
+  // engine.cpp: the life of a run and of a runner
+  void set_up(std::span<const Strand> strands, Chooser& chooser);
+  void add_runner(Runner& runner, const Strand& strand, Life life);
+  void start(Runner& runner);
+  void live(Runner& runner);
+  void finish(Runner& runner);
+  void join_all();
+  std::span<Runner> daemons() { return std::span(runners_).last(daemons_max); }
+
+  // point.cpp: handlers and variation
+  void deliver_some(Frame& me, Cpu& cpu);
+  void deliver(Frame& me, const Strand& handler);
+  static void idle_task(void* engine);
+
+  // idle.cpp: who can move, and what happens when nobody can
+  void block(Runner& runner);  // its life says why; returns when unblocked
+  bool unblock(Runner& runner, Life from);
+  void count_in() { pulse_.fetch_add(pulse_in, std::memory_order_relaxed); }
+  void count_out();
+  void nobody_moves(std::uint64_t pulse);
+  void advance_time(Jiffies to);
+  void tick();
+
+  static constexpr std::uint64_t pulse_in = (std::uint64_t{1} << 32) + 1;
+  static constexpr std::uint64_t pulse_movers = 0xffff'ffff;
+  static constexpr unsigned daemons_max = 16;
+
+  Machine& machine_;
+  CpuDice dice_;
+  std::vector<Cpu> cpus_;
+  std::vector<Runner> runners_;  // tasks, idle threads, then room for daemons_max daemons
+  std::uint64_t steps_budget_ = 0;
+  std::atomic<std::uint64_t> pulse_{0};
+  std::atomic<Jiffies> now_{0};
+  std::atomic<StopReason> stop_{StopReason::finished};
+  std::atomic<PanicKind> panic_{PanicKind::none};
+  std::atomic<bool> running_{false};
+  std::atomic<bool> shutting_down_{false};  // only daemons without work are left
+};
+
+}  // namespace memtorture::machine

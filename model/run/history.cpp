@@ -1,0 +1,108 @@
+// A history as text: the program as it happened, its results as comments.
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "model/program/text.h"
+#include "model/run/names.h"
+
+namespace memtorture::run {
+
+using machine::Pfn;
+using oracle::EventKind;
+
+std::string frame_name(const machine::Shape& shape, Pfn pfn) {
+  if (pfn >= shape.frames()) return fmt::format("nowhere/{:#x}", pfn);
+  const std::uint64_t address = std::uint64_t{pfn} << shape.page_shift;
+  unsigned kind = 0;
+  while (kind != std::size(shape.zone_end_bytes) && address >= shape.zone_end_bytes[kind]) ++kind;
+  return fmt::format("{}/{:#x}", machine::zone_names[kind], pfn);
+}
+
+std::string context_name(const Case& the_case, ContextId who) {
+  if (who < the_case.programs.size()) return the_case.programs[who].name;
+  if (machine::is_daemon(who)) return fmt::format("kswapd{}", who - machine::kswapd_first);
+  return "harness";
+}
+
+std::string operation_text(const Case& the_case, ContextId who, std::uint32_t op) {
+  if (who >= the_case.programs.size()) return context_name(the_case, who);
+  const auto& ops = the_case.programs[who].ops;
+  return op < ops.size() ? program::print_op(ops[op], the_case) : "end";
+}
+
+namespace {
+
+std::string result_text(const Case& the_case, const Event& event) {
+  if (event.op == harness_op || event.who >= the_case.programs.size()) return "";
+  const auto& ops = the_case.programs[event.who].ops;
+  if (event.op >= ops.size()) return "";
+  if (ops[event.op].index() > 8) return event.value == 0 ? "" : fmt::format("= {}", static_cast<std::int64_t>(event.value));
+  if (event.pfn == machine::no_pfn) return "= refused";
+  std::string text = fmt::format("= {} order {}", frame_name(the_case.shape, event.pfn), event.order);
+  if (event.value != 0) text += fmt::format(" at {:#x}", event.value);
+  if (event.value2 != ~std::uint64_t{0}) text += fmt::format(", byte {} is not zero", event.value2);
+  return text;
+}
+
+std::string report_text(const Case& the_case, const Event& event) {
+  const auto& row = machine::row(static_cast<machine::ReportKind>(event.detail));
+  std::string text = fmt::format("report {}", row.name);
+  if (event.pfn != machine::no_pfn) text += " " + frame_name(the_case.shape, event.pfn);
+  if (event.value != 0 && event.value < std::size(machine::bad_page_reasons)) text += fmt::format(" ({})", machine::bad_page_reasons[event.value]);
+  if (event.gfp != 0) text += fmt::format(" order {} gfp {}", event.order, program::print_gfp(event.gfp));
+  return text;
+}
+
+std::string nested_text(const Case& the_case, const Event& event) {
+  const auto frame = [&] { return frame_name(the_case.shape, event.pfn); };
+  const auto client = [&] { return subject::client_names[event.detail]; };
+  switch (event.kind) {
+    case EventKind::call:
+    case EventKind::result: return result_text(the_case, event);
+    case EventKind::skipped: return "skipped";
+    case EventKind::contents:
+      return static_cast<std::int64_t>(event.value) < 0 ? fmt::format("contents of {} as written", frame())
+                                                        : fmt::format("contents of {} damaged at byte {}", frame(), event.value);
+    case EventKind::reported: return report_text(the_case, event);
+    case EventKind::slept: return "slept";
+    case EventKind::faulted: return fmt::format("fault {}", machine::Site::at(event.detail).name());
+    case EventKind::parked: return fmt::format("parked {} on cpu{}", frame(), event.cpu);
+    case EventKind::refilled: return fmt::format("refilled cpu{} with {}", event.cpu, frame());
+    case EventKind::drained: return fmt::format("drained {} of cpu{}", frame(), event.cpu);
+    case EventKind::client_granted: return fmt::format("client {} got {}", client(), frame());
+    case EventKind::client_released: return fmt::format("client {} gives up {}", client(), frame());
+    case EventKind::reclaim_began: return fmt::format("direct reclaim for {}", program::print_gfp(event.gfp));
+    case EventKind::reclaim_ended: return fmt::format("direct reclaim freed {}", event.value);
+    case EventKind::kswapd_woken: return fmt::format("wakes kswapd{}", event.value);
+    case EventKind::io_started: return "starts I/O";
+    case EventKind::fs_called: return "calls a filesystem";
+    case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
+    case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
+    case EventKind::left: return "end";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string print_history(const Case& the_case, const std::vector<Event>& history) {
+  std::string text;
+  auto out = std::back_inserter(text);
+  for (const Event& event : history) {
+    const std::string who = context_name(the_case, event.who);
+    if (event.kind == EventKind::call) {
+      if (event.op == harness_op) {
+        fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn), event.order);
+      } else {
+        fmt::format_to(out, "cpu{} {}.{}: {}\n", event.cpu, who, event.op, operation_text(the_case, event.who, event.op));
+      }
+      continue;
+    }
+    const std::string what = nested_text(the_case, event);
+    if (!what.empty()) fmt::format_to(out, "  # {} {}\n", who, what);
+  }
+  return text;
+}
+
+}  // namespace memtorture::run

@@ -1,0 +1,84 @@
+// The kernel-style report of how a run ended: what broke, where, the clause, and the life of the frame concerned.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "model/program/text.h"
+#include "model/run/names.h"
+
+namespace memtorture::run {
+
+using oracle::EventKind;
+
+namespace {
+
+constexpr std::string_view frame_line = "==================================================================\n";
+
+const oracle::RuleRow* find_rule(std::string_view id) {
+  const auto row = std::ranges::find(oracle::rule_table(), id, &oracle::RuleRow::id);
+  return row == oracle::rule_table().end() ? nullptr : &*row;
+}
+
+bool touches(const Case& the_case, const Event& event, machine::Pfn pfn) {
+  if (event.pfn == machine::no_pfn) return false;
+  if (event.kind == EventKind::call) return event.op == harness_op && event.pfn == pfn;
+  const std::uint64_t frames = event.kind == EventKind::result ? std::uint64_t{1} << std::min<unsigned>(event.order, 31) : 1;
+  static_cast<void>(the_case);
+  return pfn >= event.pfn && pfn - event.pfn < frames;
+}
+
+// Every event of the history that names the frame, in the words of the history.
+void print_life(std::string& text, const Case& the_case, const Outcome& outcome) {
+  if (outcome.finding.pfn == machine::no_pfn || outcome.history.empty()) return;
+  std::vector<Event> life;
+  for (const Event& event : outcome.history) {
+    if (touches(the_case, event, outcome.finding.pfn)) life.push_back(event);
+  }
+  constexpr std::size_t shown_max = 12;  // the end of a long life is what matters
+  if (life.size() > shown_max) life.erase(life.begin(), life.end() - shown_max);
+  fmt::format_to(std::back_inserter(text), "Life of frame {}:\n", frame_name(the_case.shape, outcome.finding.pfn));
+  for (const Event& event : life) {
+    fmt::format_to(std::back_inserter(text), " {}.{} {}\n", context_name(the_case, event.who), event.op == harness_op ? 0 : event.op,
+                   operation_text(the_case, event.who, event.op));
+    text += print_history(the_case, {event});
+  }
+}
+
+void print_schedule(std::string& text, const Case& the_case, const Outcome& outcome) {
+  if (outcome.departures.empty()) return;
+  text += "Departures from run-to-completion, in order:\n";
+  for (const auto& departure : outcome.departures) {
+    fmt::format_to(std::back_inserter(text), " step {:>6}  {}.{}  ! {}\n", departure.step, context_name(the_case, departure.at.who),
+                   departure.at.op, program::print_departure(departure, the_case));
+  }
+}
+
+}  // namespace
+
+std::string print_report(const Case& the_case, const Outcome& outcome) {
+  std::string text(frame_line);
+  auto out = std::back_inserter(text);
+  const auto& finding = outcome.finding;
+  const std::string_view verdict = program::verdict_names[static_cast<unsigned>(outcome.verdict)];
+  if (outcome.is_bug()) {
+    fmt::format_to(out, "BUG: memtorture: {}{}{}\n", verdict, finding.rule.empty() ? "" : ": ", finding.rule);
+  } else {
+    fmt::format_to(out, "memtorture: {}{}{}\n", verdict, finding.rule.empty() ? "" : ": ", finding.rule);
+  }
+  if (!finding.rule.empty()) {
+    if (const oracle::RuleRow* rule = find_rule(finding.rule)) fmt::format_to(out, "Rule:      {} [{}]\n", rule->meaning, rule->source);
+    fmt::format_to(out, "Operation: {}.{}: {}\n", context_name(the_case, finding.who), finding.op == harness_op ? 0 : finding.op,
+                   operation_text(the_case, finding.who, finding.op));
+    if (finding.pfn != machine::no_pfn) fmt::format_to(out, "Frame:     {}\n", frame_name(the_case.shape, finding.pfn));
+    if (!finding.detail.empty()) fmt::format_to(out, "Detail:    {}\n", finding.detail);
+  }
+  fmt::format_to(out, "Machine:   {}\n", program::print_shape(the_case.shape));
+  if (!outcome.sandbox_detail.empty()) fmt::format_to(out, "Last words of the subject:\n{}\n", outcome.sandbox_detail);
+  print_life(text, the_case, outcome);
+  print_schedule(text, the_case, outcome);
+  text += frame_line;
+  return text;
+}
+
+}  // namespace memtorture::run
