@@ -42,6 +42,7 @@ enum class Special : std::uint8_t { program, fault, departure, end, daemon };
 constexpr unsigned specials = 5;
 
 constexpr std::uint8_t selector_exact = 0xff, selector_any = 0xe0;
+constexpr std::uint64_t times_codes = (std::uint64_t{1} << 31) + 1;  // -1 .. 2^31 - 1
 constexpr std::uint8_t context_daemon = 0xf0, context_none = 0xff;
 
 // The fault sites, as their index among themselves: a failure can be asked for nowhere else.
@@ -53,6 +54,32 @@ constexpr auto fault_sites = [] {
   return sites;
 }();
 
+// A shape spelt out. Optional numbers are one more than their value, 0 is none.
+using ShapeNumbers = std::array<std::uint64_t, 17>;
+
+template <class T>
+std::uint64_t one_more(std::optional<T> value) { return value ? std::uint64_t{*value} + 1 : 0; }
+template <class T>
+std::optional<T> one_less(std::uint64_t number) {
+  return number == 0 ? std::nullopt : std::optional<T>(static_cast<T>(number - 1));
+}
+
+ShapeNumbers numbers_of(const machine::Shape& s) {
+  return {s.base, s.ram_bytes, s.page_shift, s.orders, s.cpus, s.nodes, s.hz, s.zone_end_bytes[0], s.zone_end_bytes[1], s.zone_end_bytes[2],
+          s.reserved_pages, s.hole_start, s.hole_end, one_more(s.min_free_kbytes), one_more(s.pcp_high), one_more(s.pcp_batch),
+          static_cast<std::uint64_t>(s.poison)};
+}
+
+machine::Shape shape_of(const ShapeNumbers& n) {
+  using std::uint16_t, std::uint32_t, std::uint8_t;
+  return {.base = static_cast<uint8_t>(n[0]), .ram_bytes = n[1], .page_shift = static_cast<uint8_t>(n[2]),
+          .orders = static_cast<uint8_t>(n[3]), .cpus = static_cast<uint8_t>(n[4]), .nodes = static_cast<uint8_t>(n[5]),
+          .hz = static_cast<uint16_t>(n[6]), .zone_end_bytes = {n[7], n[8], n[9]}, .reserved_pages = static_cast<uint32_t>(n[10]),
+          .hole_start = static_cast<machine::Pfn>(n[11]), .hole_end = static_cast<machine::Pfn>(n[12]),
+          .min_free_kbytes = one_less<uint32_t>(n[13]), .pcp_high = one_less<uint16_t>(n[14]), .pcp_batch = one_less<uint16_t>(n[15]),
+          .poison = (n[16] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
+}
+
 class Decoder {
  public:
   explicit Decoder(std::span<const std::uint8_t> bytes) : in_(bytes) {}
@@ -61,7 +88,7 @@ class Decoder {
     shape();
     while (!in_.at_end()) item();
     finish();
-    return normal(std::move(case_));
+    return std::move(case_);
   }
 
  private:
@@ -76,9 +103,10 @@ class Decoder {
   }
 
   void exact_shape() {
-    machine::Shape& s = case_.shape;
-    for_each_shape_number(s, [&](auto& number) { number = static_cast<std::remove_reference_t<decltype(number)>>(in_.number()); });
-    if (machine::why_impossible(s)) s = shape_from(small_rows().front(), {});
+    ShapeNumbers numbers;
+    for (std::uint64_t& number : numbers) number = in_.number();
+    case_.shape = shape_of(numbers);
+    if (machine::why_impossible(case_.shape)) case_.shape = shape_from(small_rows().front(), {});
   }
 
   void item() {
@@ -98,9 +126,22 @@ class Decoder {
     if (case_.programs.empty()) add_program({.kind = ContextKind::task});
     Op op = default_op(kind);
     for_each_field(op, [&](auto& field) { in_.field(field); });
-    auto& ops = case_.programs.back().ops;
-    if (ops.size() < ops_max) ops.push_back(op);
     has_ended_ = false;
+    auto& ops = case_.programs.back().ops;
+    if (ops.size() == ops_max) return;
+    if (Out* out = field_of<Out>(op)) out->slot = slot(out->slot);
+    if (In* in = field_of<In>(op)) in->slot = slot(in->slot);
+    ops.push_back(op);
+  }
+
+  // Slots in the order of first use: the normal form, without a pass of its own.
+  Slot slot(Slot coded) {
+    Slot& known = slots_[coded];  // one more than the slot's number
+    if (known == 0) {
+      case_.slot_names.push_back(default_slot_name(case_.slot_names.size()));
+      known = static_cast<Slot>(case_.slot_names.size());
+    }
+    return static_cast<Slot>(known - 1);
   }
 
   void open_program() {
@@ -129,7 +170,7 @@ class Decoder {
     rule.min_order = in_.byte();
     rule.task = in_.byte();  // resolved in finish()
     rule.interval = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(in_.number()));
-    rule.times = static_cast<std::int32_t>(in_.number() % (std::uint64_t{1} << 31)) - 1;
+    rule.times = static_cast<std::int32_t>(static_cast<std::int64_t>(in_.number() % times_codes) - 1);
     rule.space = static_cast<std::uint32_t>(in_.number());
     if (case_.faults.size() < faults_max) case_.faults.push_back(rule);
   }
@@ -175,7 +216,6 @@ class Decoder {
   }
 
   void finish() {
-    for (std::size_t i = 0; i < slots_max; ++i) case_.slot_names.push_back(default_slot_name(i));
     for (fault::Rule& rule : case_.faults) rule.task = rule.task == context_none ? machine::no_context : context(rule.task);
     for (Departure& departure : case_.departures) {
       ContextId& whom = departure.take.whom;
@@ -193,6 +233,7 @@ class Decoder {
 
   ByteReader in_;
   Case case_;
+  std::array<Slot, slots_max> slots_{};
   bool has_ended_ = false;  // departures are from the end of the current program
 };
 
@@ -218,8 +259,7 @@ class Encoder {
     const auto choices = choices_of(case_.shape);
     out_.byte(choices ? selector() : selector_exact);
     if (choices) return out_.bytes(*choices);
-    machine::Shape s = case_.shape;
-    for_each_shape_number(s, [&](auto& number) { out_.number(static_cast<std::uint64_t>(number)); });
+    for (const std::uint64_t number : numbers_of(case_.shape)) out_.number(number);
   }
 
   std::uint8_t selector() const {

@@ -5,6 +5,7 @@
 // A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is demanded.
 #include "model/run/run.h"
 
+#include "allocator/kernel/subject.h"
 #include "model/run/executor.h"
 #include "model/run/tape.h"
 
@@ -96,6 +97,8 @@ void Session::clean_up(machine::Chooser& chooser, const machine::Limits& limits)
   tape_.conclude(oracle_.end());
   executor_.audit();
 }
+
+std::unique_ptr<subject::Subject> make_kernel() { return kernel::make_subject(); }
 
 Runner::Runner(std::unique_ptr<subject::Subject> subject) : session_(std::make_unique<Session>(std::move(subject))) {}
 Runner::~Runner() = default;

@@ -146,7 +146,13 @@ class Engine {
   bool unblock(Runner& runner, Life from);
   void count_in() { pulse_.fetch_add(pulse_in, std::memory_order_relaxed); }
   void count_out();
-  void nobody_moves(std::uint64_t pulse);
+  struct Quiet {        // what the runners wait for when none is counted in
+    bool over = false;  // ... or one moves after all
+    bool blocked = false, standby = false, no_work = false;
+    Jiffies earliest = 0;  // 0: no timer
+  };
+  Quiet survey() const;
+  bool nobody_moves(std::uint64_t pulse);
   void advance_time(Jiffies to);
   void tick();
 

@@ -1,11 +1,10 @@
 // Who can move, and what happens when nobody can.
 //
-// The argument: a runner is counted out only after its life says why it is blocked, and it is counted in again by
-// whoever wakes it, who is counted in himself. So the count reaches 0 once per quiet moment, and the runner that
-// lowered it there executes nobody_moves() with every other runner blocked. The one exception is a spinner, which
-// counts itself in when it gets its lock; it changes pulse_ by that, and nobody_moves() gives up its decision when
-// pulse_ has changed: the spinner will be counted out in its turn, and the decision is then made on what is true by
-// then.
+// The argument: a runner is counted out only after its life says why it is blocked, and is counted in again by whoever
+// wakes it, who is counted in himself. So the count reaches 0 once per quiet moment, and the runner that lowered it
+// there looks at all the others while they are blocked. The one exception is a spinner, which counts itself in when it
+// gets its lock: that changes pulse_, and a decision is valid only if it could be exchanged against the pulse that it
+// was based on. The exchange counts the decider in for as long as it acts, so that there is one at a time.
 #include <algorithm>
 
 #include "allocator/machine/thread/engine.h"
@@ -13,10 +12,12 @@
 namespace memtorture::machine {
 
 void Engine::count_out() {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  const std::uint64_t pulse = pulse_.fetch_sub(1, std::memory_order_relaxed) - 1;
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if ((pulse & pulse_movers) == 0 && !stopped()) nobody_moves(pulse);
+  std::uint64_t pulse;
+  do {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    pulse = pulse_.fetch_sub(1, std::memory_order_relaxed) - 1;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  } while ((pulse & pulse_movers) == 0 && !stopped() && nobody_moves(pulse));
 }
 
 // Whoever unblocks us before we are counted out has counted us in first: the sum is right at any time.
@@ -35,39 +36,51 @@ bool Engine::unblock(Runner& runner, Life from) {
   return true;
 }
 
-// What comes next, in the order that the deterministic engine has too: time, late interrupts, the end of daemons.
-void Engine::nobody_moves(std::uint64_t pulse) {
-  Jiffies earliest = 0;
-  bool blocked = false, standby = false;
-  for (Runner& runner : runners_) {
+// True: something was done about it, and the caller is counted in again.
+bool Engine::nobody_moves(std::uint64_t pulse) {
+  const Quiet quiet = survey();
+  if (quiet.over) return false;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!pulse_.compare_exchange_strong(pulse, pulse + pulse_in, std::memory_order_relaxed)) return false;
+  // The order that the deterministic engine has too: time, late interrupts, the end of daemons.
+  if (quiet.earliest != 0) {
+    advance_time(quiet.earliest);
+  } else if (quiet.standby) {
+    for (Runner& runner : runners_) unblock(runner, Life::standby);
+  } else if (quiet.blocked) {
+    stop(StopReason::deadlock);
+  } else if (quiet.no_work) {
+    shutting_down_.store(true, std::memory_order_relaxed);
+    for (Runner& runner : runners_) unblock(runner, Life::no_work);
+  } else {
+    return false;  // all is done, and nobody will count again
+  }
+  return true;
+}
+
+Engine::Quiet Engine::survey() const {
+  Quiet quiet;
+  for (const Runner& runner : runners_) {
     switch (runner.life.load(std::memory_order_relaxed)) {
-      case Life::ready: return;  // a spinner that was just successful
+      case Life::ready: quiet.over = true; break;  // a spinner that was just successful
       case Life::spinning: {
         const ContextId owner = runner.spins_on.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
-        if (owner == no_context || owner == runner.spins_as.load(std::memory_order_relaxed)) return;
-        blocked = true;
+        const bool its_turn = owner == no_context || owner == runner.spins_as.load(std::memory_order_relaxed);
+        (its_turn ? quiet.over : quiet.blocked) = true;
         break;
       }
       case Life::sleeping: {
         const Jiffies at = runner.wake_at.load(std::memory_order_relaxed);
-        earliest = earliest == 0 ? at : std::min(earliest, at);
+        quiet.earliest = quiet.earliest == 0 ? at : std::min(quiet.earliest, at);
         break;
       }
-      case Life::waiting: blocked = true; break;
-      case Life::standby: standby = true; break;
-      case Life::no_work:
+      case Life::waiting: quiet.blocked = true; break;
+      case Life::standby: quiet.standby = true; break;
+      case Life::no_work: quiet.no_work = true; break;
       case Life::done: break;
     }
   }
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (pulse_.load(std::memory_order_relaxed) != pulse) return;
-  if (earliest != 0) return advance_time(earliest);
-  if (!standby && blocked) {
-    stop(StopReason::deadlock);
-    return;
-  }
-  if (!standby) shutting_down_.store(true, std::memory_order_relaxed);
-  for (Runner& runner : runners_) unblock(runner, standby ? Life::standby : Life::no_work);
+  return quiet;
 }
 
 // Time never goes back: CPUs that tick at the same time agree by the maximum.

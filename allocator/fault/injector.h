@@ -1,0 +1,45 @@
+// Façade of allocator/fault: asks, at a fault site, whether the world fails here.
+//
+// Two sources of failure, in this order. A departure ("the 2nd page.alloc of operation 3 of task a") is the chooser's:
+// like K61's fail-nth it skips the rules' attributes. Then the rules of the case, first to last; the first that fires
+// ends the visit, and rules after it do not see it.
+//
+// Context: any; takes no lock, never sleeps, is not a scheduling point.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "allocator/fault/decide.h"
+#include "allocator/machine/chooser.h"
+
+namespace memtorture::fault {
+
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  virtual void fired(machine::Site site) = 0;
+  // The chooser decided at this moment; told before fired(), so that a schedule can be recorded whole.
+  virtual void departed(const machine::Departure& departure) = 0;
+};
+
+class Injector {
+ public:
+  static constexpr std::size_t rules_max = 64;
+
+  // Rules and listener must outlive the run; rules beyond rules_max are a fault of the harness (asserted).
+  void reset(std::span<const Rule> rules, Listener& listener);
+
+  // Call it once per visit of `site`. size: what Rule.space counts (pages for page sites).
+  bool should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order);
+
+ private:
+  bool chosen(const machine::Moment& moment);
+  bool ruled(machine::Site site, const Call& call, const machine::Moment& moment);
+
+  std::span<const Rule> rules_;
+  Listener* listener_ = nullptr;
+  Counters counters_[rules_max];
+};
+
+}  // namespace memtorture::fault

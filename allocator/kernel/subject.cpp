@@ -1,0 +1,26 @@
+#include "allocator/kernel/subject.h"
+
+#include "allocator/kernel/kernel.h"
+
+namespace memtorture::kernel {
+namespace {
+
+class KernelSubject final : public subject::Subject {
+ public:
+  void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, subject::PagesTrace& trace, machine::Witness& witness) override {
+    kernel_.boot(shape, faults, trace, witness);
+  }
+  machine::Machine& machine() override { return kernel_.machine(); }
+  subject::Pages& pages() override { return kernel_; }
+  subject::PagesView* pages_view() override { return &kernel_; }
+  subject::Promises promises() const override { return kernel_.promises(); }
+
+ private:
+  Kernel kernel_;
+};
+
+}  // namespace
+
+std::unique_ptr<subject::Subject> make_subject() { return std::make_unique<KernelSubject>(); }
+
+}  // namespace memtorture::kernel

@@ -1,0 +1,94 @@
+// Getting pages back: direct reclaim, kswapd, the OOM killer (domain.md 9.3, 9.5, 9.6).
+//
+// What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
+// __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and P-GFP-9
+// hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
+//
+// Not modelled: LRU ageing, priorities, writeback that takes time. A round frees up to reclaim_batch pages at once.
+#include "allocator/page/page_alloc.h"
+
+namespace memtorture::page {
+
+using machine::point;
+using subject::ClientKind;
+
+std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
+  machine::cond_resched();
+  point("reclaim.enter");
+  machine::Context& me = machine::current();
+  me.flags |= machine::pf_memalloc;
+  trace_->reclaim_began(request.gfp);
+  std::uint32_t freed = 0;
+  if (!faults_->should_fail("reclaim.progress", reclaim_batch, request.gfp, request.order)) {
+    for (const std::uint8_t index : request.zonelist->all()) {
+      if (freed < reclaim_batch) freed += shrink_zone(zones_[index], request.gfp, reclaim_batch - freed);
+    }
+  }
+  trace_->reclaim_ended(freed);
+  me.flags &= ~std::uint32_t{machine::pf_memalloc};
+  return freed;
+}
+
+std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target) {
+  std::uint32_t freed = clients_.shrink(zone, ClientKind::clean, target);
+  if ((gfp & subject::gfp_fs) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::dirty, target - freed);
+  if ((gfp & subject::gfp_io) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::anon, target - freed);
+  return freed;
+}
+
+// P-WMARK-10: a request in the slow path wakes kswapd of its preferred node; of the others where a zone is really low.
+void PageAllocator::wake_all_kswapd(const Request& request) {
+  unsigned woken = 0;
+  for (const std::uint8_t index : request.zonelist->all()) {
+    const Zone& zone = zones_[index];
+    if ((woken >> zone.node & 1) != 0) continue;
+    if (woken != 0 && zone_watermark_ok(zone, request.order, Mark::low, ZoneKind::dma, 0)) continue;
+    woken |= 1u << zone.node;
+    wakeup_kswapd(zone.node, request.order);
+  }
+}
+
+void PageAllocator::wakeup_kswapd(unsigned nid, unsigned order) {
+  point("kswapd.wake");
+  Node& node = node_[nid];
+  std::uint8_t largest = node.kswapd_order.load(std::memory_order_relaxed);
+  while (largest < order && !node.kswapd_order.compare_exchange_weak(largest, static_cast<std::uint8_t>(order), std::memory_order_relaxed)) {
+  }
+  trace_->kswapd_woken(nid);
+  machine_->wake_daemon({.id = static_cast<machine::ContextId>(machine::kswapd_first + nid),
+                         .kind = machine::ContextKind::task,
+                         .cpu = static_cast<std::uint8_t>(nid < machine_->shape().cpus ? nid : 0),
+                         .flags = machine::pf_memalloc,
+                         .body = &PageAllocator::kswapd,
+                         .arg = &node});
+}
+
+void PageAllocator::kswapd(void* arg) {
+  Node& node = *static_cast<Node*>(arg);
+  do {
+    node.allocator->balance(node);
+  } while (node.allocator->machine_->daemon_wait());
+}
+
+// Every zone of the node to HIGH, for the largest order asked for; gives up on a zone when a round frees nothing.
+void PageAllocator::balance(Node& node) {
+  const unsigned order = node.kswapd_order.exchange(0, std::memory_order_relaxed);
+  for (Zone& zone : zones()) {
+    if (zone.node != node.nid) continue;
+    point("kswapd.balance");
+    while (!zone_watermark_ok(zone, order, Mark::high, ZoneKind::dma, 0)) {
+      if (faults_->should_fail("reclaim.progress", reclaim_batch, subject::GFP_KERNEL, order)) break;
+      if (shrink_zone(zone, subject::GFP_KERNEL, reclaim_batch) == 0) break;
+    }
+  }
+}
+
+void PageAllocator::out_of_memory(const Request& request) {
+  point("oom.kill");
+  const std::uint32_t pages = clients_.kill_largest();
+  if (pages == 0) machine::panic(machine::PanicKind::out_of_memory);
+  trace_->oom_killed(pages);
+  machine::report({.kind = machine::ReportKind::oom_kill, .order = static_cast<std::uint8_t>(request.order), .gfp = request.given});
+}
+
+}  // namespace memtorture::page

@@ -1,0 +1,24 @@
+// A subject: something that can be tested. It owns a machine, offers facets, and states what it promises.
+//
+// One subject serves many runs; boot() is a fresh start whose cost depends on what the last run touched.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "allocator/fault/plan.h"
+#include "allocator/subject/pages.h"
+
+namespace memtorture::subject {
+
+class Subject {
+ public:
+  virtual ~Subject() = default;
+  virtual void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace, machine::Witness& witness) = 0;
+  virtual machine::Machine& machine() = 0;
+  virtual Pages& pages() = 0;
+  virtual PagesView* pages_view() = 0;  // null: its structures cannot be looked at
+  virtual Promises promises() const = 0;
+};
+
+}  // namespace memtorture::subject

@@ -1,0 +1,140 @@
+#include "model/oracle/request.h"
+
+#include <bit>
+
+namespace memtorture::oracle {
+namespace {
+
+using namespace program;
+
+struct Translate {
+  Request r;
+
+  void allocate(Out out, Gfp gfp, unsigned order) {
+    r.act = Act::alloc;
+    r.out = out.slot;
+    r.gfp = gfp.bits;
+    r.order = static_cast<std::uint8_t>(order);
+  }
+  void allocate_address(Out out, Gfp gfp, unsigned order, std::uint32_t also = 0) {
+    allocate(out, gfp, order);
+    r.gfp |= also;
+    r.by_address = true;
+  }
+  void release(In in, unsigned order, bool by_address) {
+    on(Act::release, in);
+    r.order = static_cast<std::uint8_t>(order);
+    r.by_address = by_address;
+  }
+  void on(Act act, In in) {
+    r.act = act;
+    r.in = in;
+  }
+  void lock(Act act, Lock which) {
+    r.act = act;
+    r.byte = which.value;
+  }
+
+  void operator()(const AllocPages& o) { allocate(o.out, o.gfp, o.order.value); }
+  void operator()(const AllocPage& o) { allocate(o.out, o.gfp, 0); }
+  void operator()(const AllocPagesNode& o) {
+    allocate(o.out, o.gfp, o.order.value);
+    r.node = o.node.value;
+  }
+  void operator()(const GetFreePages& o) { allocate_address(o.out, o.gfp, o.order.value); }
+  void operator()(const GetFreePage& o) { allocate_address(o.out, o.gfp, 0); }
+  void operator()(const GetZeroedPage& o) { allocate_address(o.out, o.gfp, 0, subject::gfp_zero); }
+  void operator()(const GetDmaPages& o) { allocate_address(o.out, o.gfp, o.order.value, subject::gfp_dma); }
+  void operator()(const AllocPagesExact& o) {
+    allocate_address(o.out, o.gfp, 0);
+    r.act = Act::alloc_exact;
+    r.number = o.bytes.value;
+  }
+  void operator()(const WildPage& o) {
+    r.act = Act::wild;
+    r.out = o.out.slot;
+    r.number = o.frame.value;
+  }
+  void operator()(const FreePagesOf& o) { release(o.in, o.order.value, false); }
+  void operator()(const FreePageOf& o) { release(o.in, 0, false); }
+  void operator()(const FreePages& o) { release(o.in, o.order.value, true); }
+  void operator()(const FreePage& o) { release(o.in, 0, true); }
+  void operator()(const FreePagesExact& o) {
+    release(o.in, 0, true);
+    r.act = Act::release_exact;
+    r.number = o.bytes.value;
+  }
+  void operator()(const GetPage& o) { on(Act::get, o.in); }
+  void operator()(const PutPage& o) { on(Act::put, o.in); }
+  void operator()(const SplitPage& o) {
+    on(Act::split, o.in);
+    r.order = o.order.value;
+  }
+  void operator()(const PageCount& o) { on(Act::count, o.in); }
+  void operator()(const PageAddress& o) { on(Act::address, o.in); }
+  void operator()(const Fill& o) {
+    on(Act::fill, o.in);
+    r.byte = o.byte.value;
+  }
+  void operator()(const CheckContents& o) { on(Act::check, o.in); }
+  void operator()(const Poke& o) {
+    on(Act::poke, o.in);
+    r.byte = o.byte.value;
+    r.number = static_cast<std::uint64_t>(o.at.value);
+  }
+  void operator()(const DrainLocalPages&) { r.act = Act::drain_local; }
+  void operator()(const DrainAllPages&) { r.act = Act::drain_all; }
+  void operator()(const NrFreePages&) { r.act = Act::nr_free; }
+  void operator()(const SetMinFreeKbytes& o) {
+    r.act = Act::set_min_free;
+    r.number = o.kbytes.value;
+  }
+  void operator()(const ClientAdd& o) {
+    r.act = Act::client_add;
+    r.byte = static_cast<std::uint8_t>(o.kind.value);
+    r.number = o.pages.value;
+    r.gfp = o.gfp.bits;
+  }
+  void operator()(const ClientDrop& o) {
+    r.act = Act::client_drop;
+    r.byte = static_cast<std::uint8_t>(o.kind.value);
+    r.number = o.pages.value;
+  }
+  void operator()(const PreemptDisable&) { r.act = Act::preempt_disable; }
+  void operator()(const PreemptEnable&) { r.act = Act::preempt_enable; }
+  void operator()(const LocalIrqSave&) { r.act = Act::irq_save; }
+  void operator()(const LocalIrqRestore&) { r.act = Act::irq_restore; }
+  void operator()(const LocalBhDisable&) { r.act = Act::bh_disable; }
+  void operator()(const LocalBhEnable&) { r.act = Act::bh_enable; }
+  void operator()(const SpinLockOp& o) { lock(Act::spin_lock, o.lock); }
+  void operator()(const SpinUnlockOp& o) { lock(Act::spin_unlock, o.lock); }
+  void operator()(const MutexLockOp& o) { lock(Act::mutex_lock, o.lock); }
+  void operator()(const MutexUnlockOp& o) { lock(Act::mutex_unlock, o.lock); }
+  void operator()(const WaitEvent&) { r.act = Act::wait_event; }
+  void operator()(const SmpProcessorId&) { r.act = Act::processor_id; }
+  void operator()(const MightSleep&) { r.act = Act::might_sleep; }
+  void operator()(const Schedule&) { r.act = Act::schedule; }
+  void operator()(const CondResched&) { r.act = Act::cond_resched; }
+  void operator()(const Msleep&) { r.act = Act::msleep; }
+  void operator()(const BlemishPage& o) { on(Act::blemish, o.in); }
+  void operator()(const Forget& o) { on(Act::forget, o.in); }
+  // Scopes show in the task flags of later calls; the rest has no meaning for pages.
+  void operator()(const FreeNull&) {}
+  void operator()(const WakeUp&) {}
+  void operator()(const NoioSave&) {}
+  void operator()(const NoioRestore&) {}
+  void operator()(const NofsSave&) {}
+  void operator()(const NofsRestore&) {}
+  void operator()(const NoreclaimSave&) {}
+  void operator()(const NoreclaimRestore&) {}
+};
+
+}  // namespace
+
+Request request_of(const Op& op) {
+  Translate translate;
+  std::visit(translate, op);
+  return translate.r;
+}
+
+}  // namespace memtorture::oracle

@@ -1,0 +1,133 @@
+// Every rule and every crime that the oracle can name: id, kind, source in the reference, meaning. One table.
+//
+// An id is the identity of a finding everywhere (cases, buckets, the zoo), so it never changes once released. Code names
+// a rule as rule("page.overlap"): an id that is not in the table does not compile. model/README.md shows the same rows
+// with an example each; rules_test.cpp keeps the two equal.
+#pragma once
+
+#include <string_view>
+
+#include "model/oracle/oracle.h"
+
+namespace memtorture::oracle {
+
+// clang-format off
+inline constexpr RuleRow rule_rows[] = {
+    // --- a block that was handed out
+    {"page.overlap", RuleKind::rule, "P-BUDDY-2, P-PAGE-2, P-SYS-3", "a frame is handed out or listed as free only if nobody owns it"},
+    {"page.reserved", RuleKind::rule, "P-BUDDY-2, P-BOOT-1", "reserved and absent frames are never handed out or moved between lists"},
+    {"page.bad", RuleKind::rule, "P-PAGE-7, P-PAGE-8", "a frame that was found bad is never seen again"},
+    {"page.content", RuleKind::rule, "P-PAGE-24, P-SYS-4", "a live block holds what its owner wrote last"},
+    {"page.count", RuleKind::rule, "P-PAGE-3, P-PAGE-4, P-PAGE-28", "page_count is 0 when free, 1 after allocation, and counts references; a tail has its head's"},
+    {"page.address", RuleKind::rule, "P-PAGE-10, P-PAGE-21", "address forms and page_address give the linear address; high memory has none"},
+    {"page.order", RuleKind::rule, "P-BUDDY-9", "order >= MAX_ORDER is refused whatever the flags"},
+    {"page.fail.spurious", RuleKind::rule, "P-RECLAIM-1, P-RECLAIM-2, P-BUDDY-5, P-WMARK-6", "no refusal while an allowed zone satisfies the request's mark all along"},
+    {"page.fail.small", RuleKind::rule, "P-RECLAIM-2, P-OOM-5", "a blocking request of order <= 3 without NORETRY is not refused (strict)"},
+    {"page.fail.reclaim", RuleKind::rule, "P-RECLAIM-2", "a blocking request is not refused before reclaim was tried"},
+    {"page.report.missing", RuleKind::rule, "P-PAGE-7, P-PAGE-11, P-CTX-1, P-OOM-6, P-BUDDY-9", "an owed report did not come"},
+    {"page.report.spurious", RuleKind::rule, "P-OOM-6, P-SYS-10", "a report that nobody had earned"},
+    // --- zones
+    {"zone.bound", RuleKind::rule, "P-ZONE-3, P-ZONE-6, P-PAGE-23", "the zone of the result is not above the highest zone that the flags allow"},
+    {"zone.span", RuleKind::rule, "P-ZONE-2, P-PAGE-20", "all frames of a block lie in one zone of one node"},
+    {"zone.node", RuleKind::rule, "P-ZONE-5", "with __GFP_THISNODE the result lies on the node asked for"},
+    {"zone.bits", RuleKind::rule, "P-ZONE-6", "an illegal combination of zone modifiers gives no page"},
+    {"zone.preference", RuleKind::rule, "P-ZONE-4, P-ZONE-8", "the result comes from the first zone of the zonelist that passes, in the first pass that any zone passes"},
+    {"zone.layout", RuleKind::rule, "P-ZONE-1, P-ZONE-7, P-BOOT-3", "published zones have the boundaries and page counts that the machine shape gives"},
+    // --- buddy
+    {"buddy.align", RuleKind::rule, "P-BUDDY-1", "a block of order o starts at a multiple of 2^o"},
+    {"buddy.smallest", RuleKind::rule, "P-BUDDY-6, P-BUDDY-8", "no block is split while a smaller sufficient one is free in the zone"},
+    {"buddy.count", RuleKind::rule, "P-BUDDY-4, P-SYS-9", "nr_free_pages and every nr_free are what the operations imply"},
+    {"buddy.coalesce", RuleKind::audit, "P-BUDDY-3, P-BUDDY-7, P-PAGE-9", "the free lists are maximally coalesced"},
+    {"buddy.bound", RuleKind::audit, "P-BUDDY-12", "a listed block is aligned, whole and inside its zone"},
+    {"buddy.double", RuleKind::audit, "P-PAGE-2, P-PAGE-11", "no block is listed twice"},
+    {"buddy.lost", RuleKind::audit, "P-SYS-1, P-SYS-2, P-PAGE-26, P-PAGE-27, P-PAGE-29", "every free frame is on a list"},
+    {"buddy.mark", RuleKind::audit, "P-PAGE-3, P-PAGE-5, P-PAGE-6", "descriptors of free blocks have count 0, the buddy mark and the order on the head, nothing else"},
+    {"page.descriptor", RuleKind::audit, "P-PAGE-3, P-PAGE-5, P-PAGE-6", "descriptors of live blocks have the right count and compound marks and no stray state"},
+    {"page.conserve", RuleKind::audit, "P-ZONE-7, P-SYS-2, P-SYS-9", "managed = free + per-CPU + owned + bad in every zone"},
+    // --- watermarks
+    {"wmark.min", RuleKind::rule, "P-WMARK-2, P-WMARK-3, P-WMARK-4, P-WMARK-5, P-GFP-8", "a page is taken only if the zone passed a mark that the request is entitled to"},
+    {"wmark.reserve", RuleKind::rule, "P-WMARK-2, P-WMARK-8", "... including the lowmem_reserve against requests that could use higher zones"},
+    {"wmark.order", RuleKind::rule, "P-WMARK-2, P-WMARK-7", "... and the per-order part of the check"},
+    {"wmark.formula", RuleKind::rule, "P-WMARK-1, P-WMARK-9", "published marks and lowmem_reserve equal the formulas"},
+    {"wmark.kswapd", RuleKind::rule, "P-WMARK-10, P-RECLAIM-6", "a request that misses its first pass wakes kswapd of a node below its low mark"},
+    // --- per-CPU lists
+    {"pcp.size", RuleKind::rule, "P-PCP-1", "published batch and high equal the formulas or the shape's values"},
+    {"pcp.high", RuleKind::rule, "P-PCP-1", "after a free the list is shorter than high"},
+    {"pcp.batch", RuleKind::rule, "P-PCP-2", "one refill or flush moves at most batch pages"},
+    {"pcp.remote", RuleKind::rule, "P-PCP-3", "a page on a CPU's list leaves it only through that CPU or a drain"},
+    {"pcp.park", RuleKind::rule, "P-PAGE-2, P-PCP-7", "only a page that is being freed goes on a per-CPU list"},
+    {"pcp.double", RuleKind::rule, "P-PAGE-2, P-PCP-1", "a page is on one per-CPU list once"},
+    {"pcp.drain", RuleKind::rule, "P-PCP-4, P-PCP-6", "after a drain, and before a blocking high-order request is refused, the lists are empty"},
+    {"pcp.count", RuleKind::audit, "P-PCP-1", "the counter of a list equals its length and what the operations imply"},
+    // --- flags
+    {"gfp.zero", RuleKind::rule, "P-GFP-5, P-PAGE-22, P-SYS-11", "every byte of a block that was asked zeroed is 0"},
+    {"gfp.sleep", RuleKind::rule, "P-GFP-2, P-CTX-2", "a request without __GFP_WAIT, or a function that may not sleep, never sleeps"},
+    {"gfp.reclaim", RuleKind::rule, "P-GFP-2, P-RECLAIM-3", "direct reclaim runs only for blocking requests of tasks that are not reclaimers"},
+    {"gfp.io", RuleKind::rule, "P-GFP-3, P-GFP-9", "no write to swap is started without __GFP_IO, or inside a noio scope"},
+    {"gfp.fs", RuleKind::rule, "P-GFP-3, P-GFP-9", "no filesystem is called without __GFP_FS, or inside a nofs or noio scope"},
+    {"gfp.scope", RuleKind::rule, "P-GFP-9, P-RECLAIM-5", "reclaim runs with the caller's flags less those masked by scopes"},
+    {"gfp.nowarn", RuleKind::rule, "P-GFP-4", "__GFP_NOWARN: no failure report"},
+    {"gfp.noretry", RuleKind::rule, "P-GFP-7", "__GFP_NORETRY: at most one round of direct reclaim"},
+    {"gfp.repeat", RuleKind::rule, "P-RECLAIM-2", "__GFP_REPEAT above order 3 is not refused while reclaim makes progress and has freed less than the request"},
+    {"gfp.nofail", RuleKind::rule, "P-RECLAIM-2", "__GFP_NOFAIL that may sleep is never refused below MAX_ORDER"},
+    // --- context
+    {"ctx.balance", RuleKind::rule, "P-CTX-3", "preempt_count and the interrupt flag are the same after a call as before, but for what the call is for"},
+    {"ctx.sleeping", RuleKind::rule, "P-CTX-1", "no might_sleep report without a caller that may not sleep"},
+    {"ctx.scheduling", RuleKind::rule, "P-CTX-4", "the allocator never schedules while atomic"},
+    {"ctx.processor-id", RuleKind::rule, "P-CTX-5, P-CTX-9", "smp_processor_id reports exactly when preemptible, and tells the CPU"},
+    {"lock.misuse", RuleKind::machine, "P-CTX-8, P-CTX-10", "nobody but a program's crime recurses on a lock or releases one that is not held"},
+    // --- reclaim and OOM
+    {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients, and only kinds that its flags allow"},
+    {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round reports as much progress as it freed pages"},
+    {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim does not recurse"},
+    {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, after reclaim without progress"},
+    {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
+    {"client.count", RuleKind::audit, "P-SYS-9", "clients hold the pages that were granted to them"},
+    // --- faults
+    {"fault.honoured", RuleKind::rule, "P-FAULT-6", "an injected failure refuses the request, without reclaim and without a failure report"},
+    {"fault.nofail", RuleKind::rule, "P-FAULT-5", "__GFP_NOFAIL requests are never injected"},
+    // --- crimes of the program
+    {"double-free", RuleKind::crime, "P-PAGE-11", "a block is freed again: bad page, nothing else happens"},
+    {"put-too-many", RuleKind::crime, "P-PAGE-4, P-PAGE-11", "put_page of a frame whose own count is 0: bad page"},
+    {"get-after-free", RuleKind::crime, "2.4", "get_page of a frame whose own count is 0: bad page"},
+    {"interior-free", RuleKind::crime, "8 (freeing rules), P-PAGE-11", "__free_pages of a frame inside a block, whose own count is 0: bad page"},
+    {"wild-free", RuleKind::crime, "8 (freeing rules)", "a frame is freed that its handle never got: bad page or bad address; fatal if the frame does not exist"},
+    {"reserved-free", RuleKind::crime, "4.5", "a reserved page is freed: bad page"},
+    {"foreign-free", RuleKind::crime, "8 (freeing rules)", "a frame that belongs to somebody else is freed or referenced: fatal, nobody can notice"},
+    {"wrong-order-free", RuleKind::crime, "4.5, 2.5", "freed with another order: a compound page leaks with a bad page report, else fatal"},
+    {"split-compound", RuleKind::crime, "2.4", "split_page of a compound, free or inner page: report"},
+    {"wrong-order-split", RuleKind::crime, "2.4", "split_page with another order than the block's: fatal"},
+    {"blemished-free", RuleKind::crime, "P-PAGE-7", "a page is freed with its descriptor in use: bad page, the block leaks"},
+    {"foreign-blemish", RuleKind::crime, "P-PAGE-8", "the descriptor of a page that is not one's own is written: found at the next allocation if the page was free, else fatal"},
+    {"use-after-free-write", RuleKind::crime, "20.4", "a freed block is written: poison report at its next allocation where poisoning is on, else fatal"},
+    {"use-after-free-read", RuleKind::crime, "20.4", "a freed block is read: fatal"},
+    {"write-outside", RuleKind::crime, "P-PAGE-24", "a write outside of the own block: as use-after-free-write where it hits free memory, else fatal"},
+    {"leak", RuleKind::crime, "P-PAGE-27, 20.6", "a block is live when everybody has left"},
+    {"sleep-in-atomic", RuleKind::crime, "P-CTX-1, P-CTX-4", "a function that may sleep is called in atomic context: report, and the call proceeds"},
+    {"nmi-entry", RuleKind::crime, "P-CTX-6", "the allocator is entered from NMI: report, and the call is refused"},
+    {"processor-id-preemptible", RuleKind::crime, "P-CTX-5", "smp_processor_id while preemptible: report"},
+    {"preempt-underflow", RuleKind::crime, "1.7", "preempt_enable without preempt_disable: report"},
+    {"lock-misuse", RuleKind::crime, "1.7", "a lock is taken again by its holder or released by somebody else: report"},
+    {"highmem-address", RuleKind::crime, "7.2, 7.6", "__GFP_HIGHMEM to a function that returns an address: report, masked"},
+    {"zone-bits", RuleKind::crime, "3.4, 7.6", "an illegal combination of zone modifiers: report, refused"},
+    {"mobility-bits", RuleKind::crime, "7.6", "MOVABLE and RECLAIMABLE together: report"},
+    {"nofail-atomic", RuleKind::crime, "7.6", "__GFP_NOFAIL without __GFP_WAIT: report, may be refused"},
+};
+// clang-format on
+
+// An id as a value: unknown ids do not compile.
+class RuleId {
+ public:
+  consteval RuleId(const char* id) : id_(id) {  // NOLINT: implicit, so that a call reads broken("page.overlap", ...)
+    for (const RuleRow& row : rule_rows) {
+      if (row.id == id_) return;
+    }
+    throw "not a rule";  // reached at compile time only
+  }
+  constexpr std::string_view name() const { return id_; }
+
+ private:
+  std::string_view id_;
+};
+
+}  // namespace memtorture::oracle

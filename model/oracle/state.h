@@ -1,0 +1,236 @@
+// The oracle's state and the outline of its judgement. Each facet is one .cpp; all work on the one ledger.
+//
+//   oracle.cpp     begin, end, dispatch of events, façade
+//   alloc.cpp      entitlement of requests, grants and refusals
+//   release.cpp    releases, references, splits: legal, crime or fatal
+//   memory.cpp     contents, pokes, poison, blemishes
+//   placement.cpp  per-CPU lists
+//   reports.cpp    which report is owed
+//   context.cpp    sleeping, balance, locks
+//   reclaim.cpp    reclaim, clients, OOM
+//   audit.cpp      white-box comparison
+//
+// Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
+// subject's state and the outcome is judged exactly: which zone, in which pass, or refusal. Otherwise ("disturbed") what
+// others took or gave back meanwhile is known only as an interval; then success needs an instant at which the mark could
+// have held (`ever`), and refusal is wrong only if a zone held it at every instant for sure (`always`).
+#pragma once
+
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "model/oracle/entitlement.h"
+#include "model/oracle/ledger.h"
+#include "model/oracle/request.h"
+#include "model/oracle/rules.h"
+
+namespace memtorture::oracle {
+
+using machine::IrqFlag;
+using machine::ReportKind;
+
+inline constexpr unsigned contexts_max = program::programs_max + machine::nodes_max + 1;  // programs, kswapds, the harness
+inline constexpr unsigned harness_index = contexts_max - 1;
+inline constexpr unsigned many = 0xff;
+
+struct Slot {
+  std::uint32_t run = 0;     // filled in this run?
+  Pfn first = machine::no_pfn;
+  std::uint32_t object = 0;
+  std::uint32_t serial = 0;  // 0: a wild handle
+  std::uint32_t frames = 0;
+};
+
+struct Stage {
+  ZoneSet must = 0, may = 0;
+};
+
+struct Limbo {
+  Pfn first;
+  std::uint8_t order;
+};
+
+// An operation in flight.
+struct Flight {
+  bool active = false;
+  Request request;
+  std::uint32_t op = 0;
+  std::uint8_t cpu = 0;
+  IrqFlag irqs = IrqFlag::on;
+  std::uint32_t preempt_count = 0, task_flags = 0;
+
+  // Allocation. gfp as the allocator sees it (masked); stages as of the moment when the request was opened.
+  std::uint32_t gfp = 0;
+  std::uint8_t order = 0, node = 0, high = 0;
+  Rights rights;
+  std::array<Stage, 3> stages{};
+  ZoneSet ever = 0, always = 0;
+  bool disturbed = false;     // free memory changed, or may have, by others or by reclaim
+  bool unjudged = false;      // node, marks or result unknown: only bounds and ownership are judged
+  bool may_be_refused = false;  // for a reason of 9.4's first paragraph, or because nothing is demanded
+  bool must_be_refused = false;
+  bool impossible_zone = false;
+  bool faulted = false, reclaim_faulted = false;
+  bool in_reclaim = false, kills_made = false;
+  std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
+  std::uint64_t reclaimed = 0, last_progress = 0;
+  std::uint64_t cpus_seen = 0;
+  std::uint8_t nodes_woken = 0;
+  bool crime = false, atomic_crime = false, nmi = false;
+
+  // Reports: counted only once one is owed or came.
+  bool reports_used = false;
+  std::array<std::uint8_t, machine::report_kinds> seen{}, least{}, most{};
+
+  void owe(ReportKind kind, unsigned at_least, unsigned at_most) {
+    use_reports();
+    least[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_least);
+    most[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_most);
+  }
+  void use_reports() {
+    if (reports_used) return;
+    reports_used = true;
+    seen = {};
+    least = {};
+    most = {};
+  }
+};
+
+struct ContextState {
+  Flight flight;
+  std::vector<Limbo> limbo;              // what its release in flight gave up
+  Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
+};
+
+struct Corrupt {  // a free frame that a crime wrote to
+  Pfn frame;
+  bool owed;      // the poison report is owed (else: possible)
+};
+
+struct Oracle::State {
+  Geometry geometry;
+  Ledger ledger{geometry};
+  const program::Case* the_case = nullptr;
+  subject::Promises promises;
+  std::array<ContextState, contexts_max> contexts{};
+  std::vector<std::uint8_t> allocating;  // contexts with an allocation in flight
+  unsigned mutators = 0;                 // contexts in the middle of something that changes free memory
+  unsigned contexts_used = 0;
+  std::vector<Slot> slots;
+  std::uint32_t run = 0, serial = 0;
+  machine::Shape shape;
+  bool built = false;
+  std::vector<Pfn> flaws;          // frames whose descriptor was blemished
+  std::vector<Corrupt> corrupt;
+  std::uint8_t nodes_woken = 0;    // kswapds woken so far in this run
+  std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
+  bool over = false;
+  Finding first_crime, first_finding;
+  ContextId who = machine::no_context;  // of the event being judged, for findings
+  std::uint32_t op = 0;
+
+  // oracle.cpp
+  Ruling begin(const program::Case&, std::span<const subject::ZoneInfo>, const subject::Promises&);
+  Ruling on(const Event&);
+  Ruling end();
+  Ruling on_call(const Event&, ContextState&);
+  Ruling on_result(const Event&, ContextState&);
+  static unsigned index_of(ContextId who);
+  ContextState& context(ContextId id) { return contexts[index_of(id)]; }
+  Slot* slot(std::uint16_t index) { return index < slots.size() && slots[index].run == run ? &slots[index] : nullptr; }
+  void fill_slot(std::uint16_t index, const Slot& slot);
+  [[gnu::cold, gnu::noinline]] Ruling broken(RuleId rule, Pfn pfn, std::string detail);
+  [[gnu::cold, gnu::noinline]] Ruling crime(RuleId rule, Pfn pfn, std::string detail);
+  [[gnu::cold, gnu::noinline]] Ruling fatal(RuleId rule, Pfn pfn, std::string detail);
+  std::string whose(Pfn frame);  // what a frame is, in words
+  void enter_mutator(Flight* own);
+  void leave_mutator() { --mutators; }
+  void start_allocating(unsigned index) { allocating.push_back(static_cast<std::uint8_t>(index)); }
+  void stop_allocating(unsigned index);
+
+  // alloc.cpp
+  Ruling call_alloc(const Event&, Flight&);
+  void open_request(Flight&);
+  Ruling judge_result(const Event&, Flight&);
+  Ruling judge_refusal(Flight&, bool others_quiet);
+  Ruling judge_grant(const Event&, Flight&, Pfn first, unsigned order, bool whole);
+  Ruling judge_zone(Flight&, unsigned zone, Pfn first);
+  Ruling take(Flight&, Pfn first, unsigned order, unsigned zone, bool in_place);
+  void settle_overlapping(Pfn first, unsigned order);
+  bool passes(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
+  bool could_pass(const Flight&, unsigned zone) const;
+  bool surely_passes(const Flight&, unsigned zone) const;
+  Stage stage_now(const Flight&, unsigned stage) const;
+  bool has_block(const Flight&, unsigned zone, bool parked_too) const;
+  bool must_not_fail(const Flight&) const;
+  bool oom_possible(const Flight&) const;
+  void memory_grew(unsigned index);    // by context `index`; every request in flight may have seen it
+  void memory_shrank(unsigned index);
+  bool is_kswapd_due(const Flight&, unsigned node) const;
+
+  // release.cpp
+  Ruling call_release(const Event&, ContextState&, Pfn frame, unsigned order, std::uint32_t serial, bool wild);
+  Ruling call_release_exact(const Event&, ContextState&, const Slot&, Pfn frame);
+  Ruling call_get(ContextState&, const Slot&, Pfn frame);
+  Ruling call_split(ContextState&, const Slot&, Pfn frame);
+  Ruling give_up(ContextState&, std::uint32_t object);
+  Ruling judge_release(const Event&, ContextState&);
+  void settle(ContextState&, bool hand_over);
+  void to_limbo(ContextState&, Pfn first, unsigned order);
+  Ruling judge_count(const Event&, Flight&);
+
+  // memory.cpp
+  Ruling call_write(ContextState&, const Slot&);
+  Ruling call_poke(ContextState&, const Slot&, Pfn frame);
+  Ruling call_blemish(ContextState&, const Slot&, Pfn frame);
+  Ruling judge_contents(const Event&);
+  Ruling judge_poison(Flight&, Pfn first, std::uint32_t frames);
+  unsigned flaws_in(Pfn first, std::uint32_t frames) const;
+  bool discard_flawed(Flight&, Pfn frame);
+
+  // placement.cpp
+  Ruling on_parked(const Event&, unsigned index);
+  Ruling on_refilled(const Event&, unsigned index);
+  Ruling on_drained(const Event&, unsigned index);
+  Ruling judge_drain(const Event&, Flight&);
+
+  // reports.cpp
+  Ruling on_report(const Event&, Flight&);
+  Ruling judge_reports(Flight&);
+
+  // context.cpp
+  Ruling call_context(const Event&, Flight&, unsigned index);
+  Ruling judge_balance(const Event&, Flight&);
+  Ruling on_slept(const Event&, Flight&);
+  Ruling atomic_call(Flight&, unsigned least_sleeping, unsigned most_sleeping);
+
+  // reclaim.cpp
+  Ruling on_reclaim_began(const Event&, Flight&);
+  Ruling on_reclaim_ended(const Event&, Flight&);
+  Ruling on_io(const Event&, Flight&);
+  Ruling on_client_granted(const Event&, unsigned index);
+  Ruling on_client_released(const Event&, unsigned index);
+  void settle_client(unsigned index);
+  Ruling on_killed(const Event&, Flight&);
+  Ruling on_panic(const Event&, Flight&);
+  bool reclaimable(const Flight&) const;
+
+  // audit.cpp
+  Ruling audit(subject::PagesView&);
+};
+
+inline bool sleepable_at(const Flight& f) { return machine::sleepable(f.preempt_count, f.irqs); }
+inline bool may_sleep(std::uint32_t gfp) { return (gfp & subject::gfp_wait) != 0; }
+inline bool is_wait_function(Act act) {
+  return act == Act::drain_all || act == Act::mutex_lock || act == Act::wait_event || act == Act::might_sleep || act == Act::schedule ||
+         act == Act::cond_resched || act == Act::msleep;
+}
+// Flags as the scopes of the task leave them (domain.md 7.5).
+inline std::uint32_t scope_masked(std::uint32_t gfp, std::uint32_t task_flags) {
+  if ((task_flags & machine::pf_noio) != 0) gfp &= ~(subject::gfp_io | subject::gfp_fs);
+  if ((task_flags & machine::pf_nofs) != 0) gfp &= ~subject::gfp_fs;
+  return gfp;
+}
+
+}  // namespace memtorture::oracle

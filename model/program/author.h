@@ -1,0 +1,102 @@
+// Writes one random program of a case, keeping the books that keep it innocent.
+//
+// What the program owns is known without running it: a slot is assigned once, so if its allocation is refused every
+// later use of it is skipped, and if it is granted the books are right. Contexts are entered and left like brackets.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "model/program/case.h"
+#include "model/program/edits.h"
+
+namespace memtorture::program {
+
+enum class Action : std::uint8_t {
+  alloc, alloc_large, alloc_node, alloc_address, alloc_exact, alloc_too_big, release, references, split, contents, look, burst, drain,
+  min_free, clients, whole_again, section, scope, mutex, sleep,
+};
+inline constexpr std::size_t actions = 20;
+
+// What the programs of one case share: the swarm's taste, and how much of memory is taken.
+struct Style {
+  std::array<std::uint32_t, actions> weights{};
+  std::uint64_t pages_taken = 0;
+  std::uint32_t burst_max = 64;
+};
+Style random_style(Random& random);
+
+class Author {
+ public:
+  Author(Case& c, std::size_t program, Style& style, Random& random) : case_(c), program_(program), style_(style), random_(random) {}
+
+  void act();               // one thing to do, which may be many operations
+  void settle();            // leaves sections and gives back all or some of what is owned
+  std::size_t written() const { return program().ops.size(); }
+
+  // For crimes: the pieces of which actions are made.
+  void emit(const Op& op) { case_.programs[program_].ops.push_back(op); }
+  Slot fresh() ;            // a slot that nobody has used
+  Slot granted(std::uint8_t order, subject::gfp_t gfp);  // allocates by page; not in the books
+  const Program& program() const { return case_.programs[program_]; }
+  const Case& the_case() const { return case_; }
+  Random& random() { return random_; }
+
+ private:
+  enum class Form : std::uint8_t { page, address, exact };
+  struct Block {
+    In in;
+    Form form = Form::page;
+    bool is_low = true;       // surely not in high memory
+    bool is_compound = false;
+    std::uint8_t order = 0;
+    std::uint64_t bytes = 0;  // of an exact block
+    std::uint32_t references = 1;
+  };
+
+  bool is_task() const { return program().kind == machine::ContextKind::task; }
+  bool is_sleepable() const { return is_task() && atomic_depth_ == 0; }
+  bool is_crowded() const { return style_.pages_taken * 5 > std::uint64_t{case_.shape.frames()} * 2; }
+
+  bool perform(Action action);  // false: not possible here
+  void alloc(std::uint8_t order);
+  void alloc_node();
+  void alloc_address();
+  void alloc_exact();
+  void alloc_too_big();
+  void release_one();
+  void references();
+  void split();
+  void contents();
+  void look();
+  void burst();
+  void drain();
+  void min_free();
+  void clients();
+  void whole_again();
+  void section();
+  void scope();
+  void mutex();
+  void sleep();
+
+  subject::gfp_t gfp(std::uint8_t order, Form form);
+  std::uint8_t small_order();
+  void own(Block block);
+  Block disown(std::size_t index);
+  void free_all_parts(Block block);
+  void drop(const Block& block);  // one reference
+  void inside(const Op& enter, const Op& leave, bool atomic);
+  std::size_t some_block() { return random_.below(static_cast<std::uint32_t>(owned_.size())); }
+
+  Case& case_;
+  std::size_t program_;
+  Style& style_;
+  Random& random_;
+  std::vector<Block> owned_;
+  unsigned atomic_depth_ = 0;  // sections with preemption, softirqs or interrupts off
+  unsigned sections_ = 0;      // of any kind: how deep
+  bool has_lock_ = false;      // holds a spinlock or mutex: takes no second one, so there is no order to get wrong
+  bool irqs_off_ = false;
+};
+
+}  // namespace memtorture::program

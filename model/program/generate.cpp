@@ -1,0 +1,125 @@
+#include "model/program/generate.h"
+
+#include <algorithm>
+
+#include "model/program/author.h"
+#include "model/program/crimes.h"
+#include "model/program/legal.h"
+#include "model/program/random_parts.h"
+
+namespace memtorture::program {
+namespace {
+
+using machine::ContextKind;
+
+class Generator {
+ public:
+  Generator(std::uint64_t seed, const GenerateOptions& options) : options_(options), random_(seed), style_(random_style(random_)) {}
+
+  Case generate() {
+    shape();
+    has_contexts_ = random_.percent(options_.contexts);
+    if (!has_contexts_) {
+      for (const Action action : {Action::section, Action::scope, Action::mutex, Action::sleep}) style_.weights[static_cast<unsigned>(action)] = 0;
+    }
+    if (random_.percent(options_.crimes)) criminal_ = no_criminal - 1;  // decided when the programs are known
+    declare();
+    write();
+    for (std::uint32_t n = random_.percent(options_.faults) ? 1 + random_.below(2) : 0; n > 0; --n) {
+      case_.faults.push_back(random_rule(case_, random_));
+    }
+    departures();
+    make_legal(case_);
+    drop_unused_slots(case_);
+    return std::move(case_);
+  }
+
+ private:
+  static constexpr std::size_t no_criminal = ~std::size_t{0};
+
+  void shape() {
+    case_.shape = random_shape(random_);
+    machine::Shape fewer = case_.shape;
+    fewer.cpus = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.cpus, 1, options_.cpus_max));
+    fewer.nodes = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.nodes, 1, options_.nodes_max));
+    if (!machine::why_impossible(fewer)) case_.shape = fewer;
+  }
+
+  void declare() {
+    const std::uint32_t tasks = 1 + (random_.percent(55) ? random_.below(3) : 0);
+    for (std::uint32_t i = 0; i < tasks; ++i) add(ContextKind::task);
+    if (!has_contexts_) return;
+    for (std::uint32_t handlers = random_.below(3); handlers > 0; --handlers) {
+      const std::uint32_t dice = random_.below(100);
+      add(dice < 55 ? ContextKind::hardirq : dice < 92 ? ContextKind::softirq : ContextKind::nmi);
+    }
+  }
+
+  void add(ContextKind kind) {
+    Program program{.name = default_program_name(kind, case_.programs.size()), .kind = kind};
+    program.cpu = static_cast<std::uint8_t>(random_.below(case_.shape.cpus));
+    if (kind == ContextKind::task && random_.percent(8)) program.flags |= machine::pf_memalloc;
+    if (kind == ContextKind::task && random_.percent(8)) program.flags |= machine::pf_realtime;
+    case_.programs.push_back(std::move(program));
+  }
+
+  void write() {
+    if (criminal_ != no_criminal) criminal_ = random_.below(static_cast<std::uint32_t>(case_.programs.size()));
+    rendezvous_begin();
+    const std::uint32_t span = options_.ops_max > options_.ops_min ? options_.ops_max - options_.ops_min : 0;
+    const std::uint32_t total = options_.ops_min + random_.below((random_.percent(75) ? span / 6 : span) + 1);
+    const auto programs = static_cast<std::uint32_t>(case_.programs.size());
+    for (std::size_t i = 0; i < programs; ++i) program(i, std::max<std::uint32_t>(1, total / programs));
+    rendezvous_end();
+  }
+
+  void program(std::size_t index, std::uint32_t ops) {
+    Author author(case_, index, style_, random_);
+    switch (case_.programs[index].kind) {
+      case ContextKind::task: break;
+      case ContextKind::softirq:
+      case ContextKind::hardirq: ops = std::min(ops, 1 + random_.below(5)); break;
+      case ContextKind::nmi:  // may enter nothing
+        author.emit(SmpProcessorId{});
+        ops = 0;
+    }
+    while (author.written() < ops) author.act();
+    if (index == criminal_) commit_crime(author);
+    author.settle();
+  }
+
+  // Sleepers wait at their start, before anything can hold them up, and the waker sleeps first: virtual time passes only
+  // when nobody can run, so all sleepers are asleep when it wakes them.
+  void rendezvous_begin() {
+    const auto is_task = [](const Program& p) { return p.kind == ContextKind::task; };
+    if (!has_contexts_ || std::ranges::count_if(case_.programs, is_task) < 2 || !random_.percent(4)) return;
+    queue_ = Lock{static_cast<std::uint8_t>(random_.below(locks_max))};
+    case_.programs[0].ops.push_back(WaitEvent{*queue_});
+  }
+  void rendezvous_end() {
+    if (!queue_) return;
+    case_.programs[1].ops.push_back(Msleep{{100}});
+    case_.programs[1].ops.push_back(WakeUp{*queue_});
+  }
+
+  void departures() {
+    if (!random_.percent(options_.departures)) return;
+    for (std::uint32_t n = 1 + random_.below(6); n > 0; --n) {
+      if (const auto departure = random_departure(case_, random_)) case_.departures.push_back(*departure);
+    }
+  }
+
+  const GenerateOptions options_;
+  Random random_;
+  Style style_;
+  Case case_;
+  bool has_contexts_ = false;
+  std::size_t criminal_ = no_criminal;
+  std::optional<Lock> queue_;
+};
+
+}  // namespace
+
+Case generate(std::uint64_t seed, const GenerateOptions& options) { return Generator(seed, options).generate(); }
+
+}  // namespace memtorture::program

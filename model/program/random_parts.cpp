@@ -1,0 +1,185 @@
+#include "model/program/random_parts.h"
+
+#include <algorithm>
+
+#include "model/program/codec_bytes.h"
+#include "model/program/legal.h"
+
+namespace memtorture::program {
+namespace {
+
+using machine::ContextId;
+using machine::ContextKind;
+using machine::Departure;
+using machine::Move;
+using machine::Site;
+
+// Numbers where arithmetic goes wrong: powers of two and their neighbours, up to the whole range of the type.
+std::uint64_t edgy_number(Random& random, unsigned bits) {
+  const std::uint64_t power = std::uint64_t{1} << random.below(bits);
+  return power + random.below(3) - 1;
+}
+
+Slot some_slot(Case& c, Random& random) {
+  if (c.slot_names.empty() || random.percent(10)) return add_slot(c);
+  return static_cast<Slot>(random.below(static_cast<std::uint32_t>(c.slot_names.size())));
+}
+
+void randomise(Case& c, Random& random, Out& out) { out.slot = some_slot(c, random); }
+void randomise(Case& c, Random& random, In& in) {
+  in.slot = some_slot(c, random);
+  in.offset = random.percent(85) ? 0 : static_cast<std::uint16_t>(random.percent(80) ? random.below(8) : edgy_number(random, 16));
+}
+void randomise(Case&, Random& random, Gfp& gfp) {
+  gfp.bits = one_of(gfp_usual, random);
+  if (random.percent(25)) gfp.bits ^= one_of(subject::gfp_table, random).bits;
+  if (random.percent(2)) gfp.bits = static_cast<subject::gfp_t>(random.next()) & subject::gfp_known;
+}
+void randomise(Case&, Random& random, Order& order) {
+  const std::uint32_t dice = random.below(100);
+  order.value = static_cast<std::uint8_t>(dice < 50 ? random.below(3) : dice < 98 ? random.below(machine::orders_max + 1) : random.below(256));
+}
+void randomise(Case& c, Random& random, Node& node) {
+  node.value = static_cast<std::int8_t>(static_cast<int>(random.below(c.shape.nodes + 1U)) - 1);
+}
+void randomise(Case& c, Random& random, Bytes& bytes) {
+  const std::uint64_t page = c.shape.page_bytes();
+  bytes.value = random.percent(90) ? page * (1 + random.below(40)) + random.below(3) - 1 : edgy_number(random, 64);
+}
+void randomise(Case& c, Random& random, Offset& offset) {
+  const auto page = static_cast<std::int64_t>(c.shape.page_bytes());
+  offset.value = page * random.below(9) + random.below(5) - 2;
+  if (random.percent(30)) offset.value = random.below(static_cast<std::uint32_t>(page));
+}
+void randomise(Case&, Random& random, Byte& byte) { byte.value = static_cast<std::uint8_t>(random.next()); }
+void randomise(Case&, Random& random, Count& count) {
+  count.value = random.percent(90) ? random.below(65) : static_cast<std::uint32_t>(edgy_number(random, 12));
+}
+void randomise(Case& c, Random& random, Frame& frame) {
+  frame.value = random.percent(90) ? random.below(c.shape.frames()) : static_cast<machine::Pfn>(edgy_number(random, 32));
+}
+void randomise(Case&, Random& random, Lock& lock) { lock.value = static_cast<std::uint8_t>(random.below(locks_max)); }
+void randomise(Case&, Random& random, Client& client) { client.value = static_cast<subject::ClientKind>(random.below(subject::client_kinds)); }
+void randomise(Case&, Random& random, Flaw& flaw) {
+  flaw.value = static_cast<subject::Blemish>(random.below(std::size(subject::blemish_names)));
+}
+
+// What can be done to a block, with the values of its allocation.
+Op op_on(Case& c, const Op& allocation, Random& random) {
+  static constexpr std::size_t kinds[] = {
+      op_index<FreePagesOf>(), op_index<FreePagesOf>(), op_index<FreePages>(), op_index<FreePages>(), op_index<FreePagesExact>(),
+      op_index<Fill>(), op_index<CheckContents>(), op_index<GetPage>(), op_index<PutPage>(), op_index<PutPage>(), op_index<SplitPage>(),
+      op_index<PageCount>(), op_index<PageAddress>(), op_index<Poke>(), op_index<BlemishPage>(), op_index<Forget>()};
+  Op op = default_op(one_of(kinds, random));
+  randomise_fields(c, op, random);
+  if (In* in = field_of<In>(op)) *in = {field_of<Out>(allocation)->slot, static_cast<std::uint16_t>(random.percent(90) ? 0 : in->offset)};
+  if (Order* order = field_of<Order>(op); order && random.percent(95)) {
+    const Order* allocated = field_of<Order>(allocation);
+    order->value = allocated ? allocated->value : 0;
+  }
+  if (const Bytes* bytes = field_of<Bytes>(allocation); bytes && field_of<Bytes>(op)) *field_of<Bytes>(op) = *bytes;
+  return op;
+}
+
+std::optional<ContextId> some_context(const Case& c, Random& random, bool handlers_only) {
+  std::vector<ContextId> candidates;
+  for (std::size_t i = 0; i < c.programs.size(); ++i) {
+    if (!handlers_only || c.programs[i].kind != ContextKind::task) candidates.push_back(static_cast<ContextId>(i));
+  }
+  if (!handlers_only) candidates.push_back(machine::kswapd_first);
+  if (candidates.empty()) return std::nullopt;
+  return one_of(candidates, random);
+}
+
+Site likely_site(const Op& op, Random& random) {
+  static constexpr Site any[] = {"op", "preempt.enable", "irq.enable", "bh.enable", "sched.resched", "lock.acquire", "mutex.acquire"};
+  static constexpr Site alloc[] = {"page.alloc", "page.watermark", "zone.lock", "zone.unlock", "pcp.alloc", "pcp.refill", "page.expand",
+                                   "page.prep", "kswapd.wake", "reclaim.enter", "irq.enable", "preempt.enable"};
+  static constexpr Site release[] = {"page.put", "page.free", "pcp.free", "pcp.drain", "zone.lock", "page.merge", "zone.unlock", "irq.enable"};
+  if (random.percent(30)) return "op";
+  if (field_of<Gfp>(op)) return one_of(alloc, random);
+  if (field_of<In>(op)) return one_of(release, random);
+  return one_of(any, random);
+}
+
+}  // namespace
+
+Slot add_slot(Case& c) {
+  if (c.slot_names.size() == slots_max) return slots_max - 1;
+  std::size_t number = c.slot_names.size();
+  std::string name = default_slot_name(number);
+  while (std::ranges::find(c.slot_names, name) != c.slot_names.end()) name = default_slot_name(++number);
+  c.slot_names.push_back(std::move(name));
+  return static_cast<Slot>(c.slot_names.size() - 1);
+}
+
+void randomise_fields(Case& c, Op& op, Random& random) {
+  for_each_field(op, [&](auto& field) { randomise(c, random, field); });
+}
+
+Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
+  const auto& ops = c.programs[program].ops;
+  const std::uint32_t dice = random.below(100);
+  if (dice < 45 && at > 0) {
+    // A few looks back for an allocation: recent ones are likelier to be live.
+    for (unsigned tries = 0; tries < 4; ++tries) {
+      const std::size_t back = 1 + random.below(static_cast<std::uint32_t>(std::min<std::size_t>(at, 24)));
+      const Op earlier = ops[at - back];
+      if (field_of<Out>(earlier)) return op_on(c, earlier, random);
+    }
+  }
+  const std::size_t kinds = dice < 75 ? op_index<FreePagesOf>() : op_kinds;  // allocations come first in the variant
+  Op op = default_op(random.below(static_cast<std::uint32_t>(kinds)));
+  randomise_fields(c, op, random);
+  if (Out* out = field_of<Out>(op); out && random.percent(50)) out->slot = add_slot(c);
+  return op;
+}
+
+machine::Shape random_shape(Random& random) {
+  KnobChoices choices{};
+  for (std::size_t i = 0; i < knobs_count; ++i) {
+    if (random.percent(35)) choices[i] = static_cast<std::uint8_t>(random.below(shape_knobs()[i].choices));
+  }
+  return shape_from(one_of(small_rows(), random), choices);
+}
+
+fault::Rule random_rule(const Case& c, Random& random) {
+  fault::Rule rule;
+  rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
+  static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
+  rule.probability = one_of(probabilities, random);
+  if (random.percent(40)) rule.interval = 1 + random.below(7);
+  if (random.percent(70)) rule.times = static_cast<std::int32_t>(random.below(6));
+  if (random.percent(20)) rule.space = random.below(64);
+  if (random.percent(20)) rule.min_order = static_cast<std::uint8_t>(random.below(5));
+  rule.ignore_wait = random.percent(25);
+  rule.ignore_highmem = random.percent(10);
+  if (const auto task = some_context(c, random, false); task && random.percent(25)) rule.task = *task;
+  return rule;
+}
+
+std::optional<Departure> random_departure(const Case& c, Random& random) {
+  if (c.programs.empty()) return std::nullopt;
+  const auto who = static_cast<ContextId>(random.below(static_cast<std::uint32_t>(c.programs.size())));
+  const auto& ops = c.programs[who].ops;
+  if (ops.empty()) return std::nullopt;
+  Departure d{.at = {.who = who, .op = random.below(static_cast<std::uint32_t>(ops.size()))}};
+  d.at.site = likely_site(ops[d.at.op], random);
+  d.at.visit = static_cast<std::uint16_t>(1 + (random.percent(75) ? 0 : random.below(4)));
+  const std::uint32_t dice = random.below(100);
+  d.take.move = dice < 45 ? Move::switch_to : dice < 75 ? Move::deliver : dice < 85 ? Move::migrate : dice < 95 ? Move::fail : Move::wake;
+  if (d.take.move == Move::fail) {
+    d.at.site = "page.alloc";
+    return d;
+  }
+  if (d.take.move == Move::migrate) {
+    d.take.whom = static_cast<ContextId>(random.below(c.shape.cpus));
+    return d;
+  }
+  const auto whom = some_context(c, random, d.take.move == Move::deliver);
+  if (!whom) return std::nullopt;
+  d.take.whom = *whom;
+  return d;
+}
+
+}  // namespace memtorture::program
