@@ -1,5 +1,88 @@
-# The programs and tests on top of the layers.
+# The programs and tests on top of the layers. A part whose sources are not there is left out.
 set(mt_everything mt_shrink mt_run mt_kernel mt_oracle mt_program mt_engine mt_machine)
 
+# The sources of one folder: all .cpp except tests, minus those that match an optional pattern.
+function(mt_sources variable folder)
+  file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.cpp)
+  list(FILTER found EXCLUDE REGEX "_test\\.cpp$")
+  foreach(pattern ${ARGN})
+    list(FILTER found EXCLUDE REGEX "${pattern}")
+  endforeach()
+  set(${variable} ${found} PARENT_SCOPE)
+endfunction()
+
+# --- tests beside what they test -------------------------------------------------------------------------------------
 mt_tests(allocator_tests FOLDERS allocator LIBRARIES ${mt_everything})
 mt_tests(model_tests FOLDERS model LIBRARIES ${mt_everything})
+
+# --- cli/: the command; the only program that users see --------------------------------------------------------------
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+mt_sources(sources cli "/main\\.cpp$")
+if(sources AND EXISTS ${CMAKE_SOURCE_DIR}/cli/main.cpp)
+  add_library(mt_cli STATIC ${sources})  # everything but main(), so that cli/*_test.cpp can call the verbs
+  target_link_libraries(mt_cli PUBLIC ${mt_everything} fmt::fmt CLI11::CLI11 nlohmann_json::nlohmann_json)
+  add_executable(memtorture cli/main.cpp)
+  target_link_libraries(memtorture PRIVATE mt_cli)
+  mt_tests(cli_tests FOLDERS cli LIBRARIES mt_cli)
+endif()
+
+# --- props/: RapidCheck properties -----------------------------------------------------------------------------------
+find_package(rapidcheck REQUIRED)
+mt_layer(mt_props props ${mt_everything} rapidcheck)
+mt_tests(props_tests FOLDERS props LIBRARIES mt_props)
+
+# --- fuzz/: libFuzzer targets, one NAME_fuzz.cpp each, on a common library -------------------------------------------
+# OSS-Fuzz links its own engine ($LIB_FUZZING_ENGINE); everybody else gets libFuzzer.
+mt_sources(sources fuzz "_fuzz\\.cpp$")
+if(sources)
+  add_library(mt_fuzz STATIC ${sources})
+  target_link_libraries(mt_fuzz PUBLIC ${mt_everything} fmt::fmt nlohmann_json::nlohmann_json)
+  mt_tests(fuzz_tests FOLDERS fuzz LIBRARIES mt_fuzz)
+else()
+  add_library(mt_fuzz INTERFACE)
+  target_link_libraries(mt_fuzz INTERFACE ${mt_everything})
+endif()
+if(MT_FUZZ)
+  if(DEFINED ENV{LIB_FUZZING_ENGINE})
+    separate_arguments(mt_fuzzing_engine UNIX_COMMAND "$ENV{LIB_FUZZING_ENGINE}")
+  else()
+    set(mt_fuzzing_engine -fsanitize=fuzzer)
+  endif()
+  file(GLOB targets CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/fuzz/*_fuzz.cpp)
+  foreach(source ${targets})
+    get_filename_component(name ${source} NAME_WE)
+    add_executable(${name} ${source})
+    target_link_libraries(${name} PRIVATE mt_fuzz ${mt_fuzzing_engine})
+    list(APPEND mt_fuzz_targets ${name})
+  endforeach()
+
+  # Seeds of pages_fuzz: every case of the corpus in its byte form. Seeds of text_fuzz are the texts themselves.
+  set(seeds)
+  if(TARGET memtorture)
+    file(GLOB cases CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/corpus/cases/*.case ${CMAKE_SOURCE_DIR}/corpus/seeds/*.case)
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/seeds/pages_fuzz)
+    foreach(case ${cases})
+      get_filename_component(name ${case} NAME_WE)
+      set(seed ${CMAKE_BINARY_DIR}/seeds/pages_fuzz/${name})
+      add_custom_command(OUTPUT ${seed} COMMAND memtorture encode ${case} -o ${seed} DEPENDS ${case} memtorture
+                         COMMENT "Encoding seed ${name}" VERBATIM)
+      list(APPEND seeds ${seed})
+    endforeach()
+  endif()
+  add_custom_target(fuzz_targets DEPENDS ${mt_fuzz_targets} ${seeds})
+endif()
+
+# --- stress/threads: the thread engine under ThreadSanitizer ---------------------------------------------------------
+if(MT_ENGINE STREQUAL thread)
+  mt_layer(mt_threads stress/threads ${mt_everything} fmt::fmt)
+  mt_tests(threads_tests FOLDERS stress/threads LIBRARIES mt_threads)
+endif()
+
+# --- stress/bench: speed, only where figures mean something ----------------------------------------------------------
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/stress/bench/*.cpp)
+if(sources AND MT_ENGINE STREQUAL fiber AND NOT MT_SANITIZE)
+  find_package(benchmark REQUIRED)
+  add_executable(bench ${sources})
+  target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark)
+endif()

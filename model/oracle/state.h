@@ -76,6 +76,11 @@ struct Flight {
   std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
+  std::uint64_t changes = 0;      // State::changes at the call
+  Pfn drop_head = machine::no_pfn;  // a release: the block that loses a reference
+  std::uint8_t parked_cpu = 0xff, nodes_due = 0;
+  bool only_fast = false;         // GFP_THISNODE on several nodes: refused after the first pass
+  bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
 
@@ -115,6 +120,8 @@ struct Oracle::State {
   subject::Promises promises;
   std::array<ContextState, contexts_max> contexts{};
   std::vector<std::uint8_t> allocating;  // contexts with an allocation in flight
+  std::uint64_t changes = 0;             // operations that change what is owned or free, so far
+  unsigned mark_changers = 0;            // set_min_free_kbytes in flight
   unsigned mutators = 0;                 // contexts in the middle of something that changes free memory
   unsigned contexts_used = 0;
   std::vector<Slot> slots;
@@ -125,6 +132,7 @@ struct Oracle::State {
   std::vector<Corrupt> corrupt;
   std::uint8_t nodes_woken = 0;    // kswapds woken so far in this run
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
+  std::array<std::uint8_t, program::locks_max> spin_depth{};
   bool over = false;
   Finding first_crime, first_finding;
   ContextId who = machine::no_context;  // of the event being judged, for findings
@@ -144,19 +152,22 @@ struct Oracle::State {
   [[gnu::cold, gnu::noinline]] Ruling crime(RuleId rule, Pfn pfn, std::string detail);
   [[gnu::cold, gnu::noinline]] Ruling fatal(RuleId rule, Pfn pfn, std::string detail);
   std::string whose(Pfn frame);  // what a frame is, in words
-  void enter_mutator(Flight* own);
+  void enter_mutator();
   void leave_mutator() { --mutators; }
-  void start_allocating(unsigned index) { allocating.push_back(static_cast<std::uint8_t>(index)); }
   void stop_allocating(unsigned index);
+  bool quiet(const Flight& f) const { return mutators == 1 && changes == f.changes; }  // nobody else changed memory so far
+  bool may_wait_forever(unsigned index, unsigned depth) const;
+  std::uint32_t state_class() const;
 
   // alloc.cpp
   Ruling call_alloc(const Event&, Flight&);
   void open_request(Flight&);
   Ruling judge_result(const Event&, Flight&);
-  Ruling judge_refusal(Flight&, bool others_quiet);
-  Ruling judge_grant(const Event&, Flight&, Pfn first, unsigned order, bool whole);
+  Ruling judge_refusal(Flight&);
+  Ruling judge_grant(Flight&, Pfn first, unsigned order, std::uint32_t frames);
   Ruling judge_zone(Flight&, unsigned zone, Pfn first);
-  Ruling take(Flight&, Pfn first, unsigned order, unsigned zone, bool in_place);
+  Ruling take(const Flight&, Pfn first, unsigned order, unsigned zone);
+  Ruling not_free(Pfn first, std::uint32_t frames, std::string_view doing);
   void settle_overlapping(Pfn first, unsigned order);
   bool passes(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
   bool could_pass(const Flight&, unsigned zone) const;
@@ -165,18 +176,24 @@ struct Oracle::State {
   bool has_block(const Flight&, unsigned zone, bool parked_too) const;
   bool must_not_fail(const Flight&) const;
   bool oom_possible(const Flight&) const;
-  void memory_grew(unsigned index);    // by context `index`; every request in flight may have seen it
-  void memory_shrank(unsigned index);
-  bool is_kswapd_due(const Flight&, unsigned node) const;
+  // Around every change of free memory: requests in flight (but `except`, whose own doing it is) lose exactness.
+  void before_change(unsigned except);
+  void after_change();
+  void disturb(Flight&);
+  std::uint8_t kswapds_due(const Flight&) const;
 
   // release.cpp
-  Ruling call_release(const Event&, ContextState&, Pfn frame, unsigned order, std::uint32_t serial, bool wild);
-  Ruling call_release_exact(const Event&, ContextState&, const Slot&, Pfn frame);
+  struct Claim;  // what releasing a frame would be
+  Claim claim(const Request&, Pfn frame, unsigned order, std::uint32_t serial);
+  Ruling call_release(ContextState&, Pfn frame, unsigned order, std::uint32_t serial);
+  Ruling call_release_exact(ContextState&, const Slot&, Pfn frame);
+  Ruling call_clean_up(const Event&, ContextState&);
   Ruling call_get(ContextState&, const Slot&, Pfn frame);
   Ruling call_split(ContextState&, const Slot&, Pfn frame);
   Ruling give_up(ContextState&, std::uint32_t object);
+  void lose(std::uint32_t object);  // leaks by design: bad for ever
   Ruling judge_release(const Event&, ContextState&);
-  void settle(ContextState&, bool hand_over);
+  void settle(ContextState&);
   void to_limbo(ContextState&, Pfn first, unsigned order);
   Ruling judge_count(const Event&, Flight&);
 

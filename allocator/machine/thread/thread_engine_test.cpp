@@ -97,8 +97,7 @@ void points_until(const std::atomic<bool>& flag) {
   while (!flag.load(std::memory_order_relaxed)) point("op");
 }
 
-// --- spinlocks
-// ----------------------------------------------------------------------------------------------------------
+// --- spinlocks -----------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, SpinlockExcludesOtherCpus) {
   SpinLock lock(test_class);
@@ -193,8 +192,7 @@ TEST_F(ThreadEngine, SpinlocksTakenCrosswiseAreADeadlock) {
   EXPECT_EQ(reason(), StopReason::deadlock);
 }
 
-// --- tasks of one CPU
-// ---------------------------------------------------------------------------------------------------
+// --- tasks of one CPU ----------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, TasksOfOneCpuNeverExecuteTogether) {
   int counter = 0;  // per-CPU data: protected by pinning alone
@@ -235,8 +233,7 @@ TEST_F(ThreadEngine, GivingUpTheCpuInAtomicContextIsReportedAndRefused) {
   EXPECT_EQ(witness_.sleeps(), 0);
 }
 
-// --- handlers
-// -----------------------------------------------------------------------------------------------------------
+// --- handlers ------------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, HandlersKeepToWhatTheirCpuAdmits) {
   std::atomic<int> irqs{0}, softirqs{0}, nmis{0};
@@ -320,8 +317,7 @@ TEST_F(ThreadEngine, HandlerWakesTheTaskThatItsCpuWaitsFor) {
   }
 }
 
-// --- wait queues and mutexes
-// --------------------------------------------------------------------------------------------
+// --- wait queues and mutexes ---------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, NoWakeUpIsLostBetweenLookAndWait) {
   constexpr int rounds = 500;
@@ -416,8 +412,7 @@ TEST_F(ThreadEngine, WaitingForNobodyIsADeadlock) {
   EXPECT_EQ(witness_.sleeps(), 2);
 }
 
-// --- virtual time
-// -------------------------------------------------------------------------------------------------------
+// --- virtual time --------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, SleepersWakeInTheOrderOfVirtualTime) {
   SpinLock lock(test_class);
@@ -447,8 +442,28 @@ TEST_F(ThreadEngine, TimePassesForSleepersWhileAnotherCpuIsBusy) {
   EXPECT_EQ(reason(), StopReason::finished);
 }
 
-// --- stops
-// --------------------------------------------------------------------------------------------------------------
+// Timers of several CPUs that are due at once, while somebody waits whom only the last sleeper will wake: the moment in
+// which a timer is claimed but its sleeper does not run yet must not be taken for a deadlock.
+TEST_F(ThreadEngine, TimersThatAreDueAtOnceAreNoDeadlock) {
+  constexpr int sleepers = 3;
+  WaitQueue queue;
+  std::atomic<int> left{sleepers};
+  task(0, [&] {
+    while (left != 0) queue.wait();
+  });
+  for (unsigned cpu = 1; cpu <= sleepers; ++cpu) {
+    task(cpu, [&] {
+      sleep_jiffies(1);
+      if (--left == 0) queue.wake_one();
+    });
+  }
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    left = sleepers;
+    ASSERT_EQ(reason(seed), StopReason::finished);
+  }
+}
+
+// --- stops ---------------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, StepBudgetEndsALivelock) {
   for (unsigned cpu = 0; cpu != 3; ++cpu) {
@@ -509,8 +524,7 @@ TEST_F(ThreadEngine, RequestedStopComesAtTheNextPoint) {
   EXPECT_FALSE(after);
 }
 
-// --- daemons
-// ------------------------------------------------------------------------------------------------------------
+// --- daemons -------------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, DaemonWorksWhenWokenAndEndsWithTheOthers) {
   int created = 0, ended = 0;
@@ -547,8 +561,7 @@ TEST_F(ThreadEngine, ADaemonWithoutWorkIsNoDeadlockButABlockedTaskIs) {
   EXPECT_EQ(reason(), StopReason::deadlock);
 }
 
-// --- the machine
-// --------------------------------------------------------------------------------------------------------
+// --- the machine ---------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, ServesManyRunsAndCodeOutsideOfThem) {
   int sum = 0;

@@ -1,0 +1,329 @@
+// Begin, end, dispatch of events, and the façade.
+#include "model/oracle/oracle.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "model/oracle/state.h"
+
+namespace memtorture::oracle {
+
+unsigned Oracle::State::index_of(ContextId id) {
+  if (id < program::programs_max) return id;
+  const unsigned node = id - machine::kswapd_first;
+  return machine::is_daemon(id) && node < machine::nodes_max ? static_cast<unsigned>(program::programs_max) + node : harness_index;
+}
+
+Ruling Oracle::State::broken(RuleId rule, Pfn pfn, std::string detail) {
+  over = true;
+  first_finding = {.rule = rule.name(), .who = who, .op = op, .pfn = pfn, .detail = std::move(detail)};
+  return Ruling::broken;
+}
+
+Ruling Oracle::State::crime(RuleId rule, Pfn pfn, std::string detail) {
+  if (first_crime.rule.empty()) first_crime = {.rule = rule.name(), .who = who, .op = op, .pfn = pfn, .detail = std::move(detail)};
+  return Ruling::crime;
+}
+
+Ruling Oracle::State::fatal(RuleId rule, Pfn pfn, std::string detail) {
+  crime(rule, pfn, std::move(detail));
+  over = true;
+  return Ruling::fatal;
+}
+
+std::string Oracle::State::whose(Pfn frame) {
+  if (geometry.absent(frame)) return "absent";
+  if (geometry.reserved(frame)) return "reserved";
+  const Ledger::Found found = ledger.find(frame);
+  switch (found.entry.holds()) {
+    case Holds::nothing: return "nobody's";
+    case Holds::free: return fmt::format("free (block {} order {})", found.head, found.order);
+    case Holds::parked: return fmt::format("on the list of cpu {}", found.entry.payload());
+    case Holds::live: return fmt::format("owned (block {} order {})", found.head, found.order);
+    case Holds::limbo: return "being released";
+    case Holds::client: return fmt::format("a {} page of a client", subject::client_names[found.entry.payload()]);
+    case Holds::bad: return "bad";
+  }
+  return {};
+}
+
+Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::ZoneInfo> published, const subject::Promises& promised) {
+  const bool same_shape = built && shape == next.shape;
+  the_case = &next;
+  promises = promised;
+  if (!same_shape) shape = next.shape;
+  geometry.build(next.shape, published);
+  ledger.begin(next.shape, same_shape);
+  built = true;
+  ++run;
+  serial = 0;
+  const auto idle = [](ContextState& state) {
+    state.flight.active = false;
+    state.limbo.clear();
+    state.releasing_client = machine::no_pfn;
+  };
+  for (unsigned i = 0; i != contexts_used; ++i) idle(contexts[i]);
+  for (unsigned i = program::programs_max; i != contexts_max; ++i) idle(contexts[i]);
+  contexts_used = static_cast<unsigned>(std::min(next.programs.size(), program::programs_max));
+  if (slots.size() < next.slot_names.size()) slots.resize(next.slot_names.size());
+  allocating.clear();
+  mutators = mark_changers = 0;
+  changes = 0;
+  flaws.clear();
+  corrupt.clear();
+  nodes_woken = 0;
+  spin_holder = mutex_holder = spin_depth = {};
+  over = false;
+  who = machine::no_context;
+  op = 0;
+  if (!first_crime.rule.empty()) first_crime = {};
+  if (!first_finding.rule.empty()) first_finding = {};
+
+  if (const auto difference = geometry.layout_differs(published)) return broken("zone.layout", machine::no_pfn, *difference);
+  if (const auto difference = geometry.marks_differ(published)) return broken("wmark.formula", machine::no_pfn, *difference);
+  if (const auto difference = geometry.pcp_differs(published)) return broken("pcp.size", machine::no_pfn, *difference);
+  return Ruling::fine;
+}
+
+void Oracle::State::fill_slot(std::uint16_t index, const Slot& filled) {
+  if (index >= slots.size()) slots.resize(index + 1u);
+  slots[index] = filled;
+  slots[index].run = run;
+}
+
+void Oracle::State::enter_mutator() {
+  if (!allocating.empty()) before_change(contexts_max);
+  ++mutators;
+  ++changes;
+}
+
+void Oracle::State::stop_allocating(unsigned index) {
+  const auto at = std::ranges::find(allocating, static_cast<std::uint8_t>(index));
+  if (at == allocating.end()) return;
+  *at = allocating.back();
+  allocating.pop_back();
+}
+
+Ruling Oracle::State::on(const Event& event) {
+  if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
+  who = event.who;
+  op = event.op;
+  const unsigned index = index_of(event.who);
+  ContextState& state = contexts[index];
+  if (state.releasing_client != machine::no_pfn && !(event.kind == EventKind::parked && event.pfn == state.releasing_client)) settle_client(index);
+  switch (event.kind) {
+    case EventKind::call: return on_call(event, state);
+    case EventKind::result: return on_result(event, state);
+    case EventKind::skipped: return Ruling::fine;
+    case EventKind::contents: return judge_contents(event);
+    case EventKind::reported: return on_report(event, state.flight);
+    case EventKind::slept: return on_slept(event, state.flight);
+    case EventKind::faulted:
+      if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
+        state.flight.faulted = true;
+        if (state.flight.active && (state.flight.gfp & subject::gfp_nofail) != 0) return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
+      } else {
+        state.flight.reclaim_faulted = true;
+      }
+      return Ruling::fine;
+    case EventKind::parked: return promises.traces_placement ? on_parked(event, index) : Ruling::fine;
+    case EventKind::refilled: return promises.traces_placement ? on_refilled(event, index) : Ruling::fine;
+    case EventKind::drained: return promises.traces_placement ? on_drained(event, index) : Ruling::fine;
+    case EventKind::client_granted: return on_client_granted(event, index);
+    case EventKind::client_released: return on_client_released(event, index);
+    case EventKind::reclaim_began: return on_reclaim_began(event, state.flight);
+    case EventKind::reclaim_ended: return on_reclaim_ended(event, state.flight);
+    case EventKind::kswapd_woken:
+      if (event.value < machine::nodes_max) nodes_woken |= static_cast<std::uint8_t>(1u << event.value);
+      return Ruling::fine;
+    case EventKind::io_started:
+    case EventKind::fs_called: return on_io(event, state.flight);
+    case EventKind::oom_killed: return on_killed(event, state.flight);
+    case EventKind::panicked: return on_panic(event, state.flight);
+    case EventKind::left:
+      for (unsigned lock = 0; lock != program::locks_max; ++lock) {
+        if (spin_holder[lock] == index + 1) spin_holder[lock] = spin_depth[lock] = 0;
+        if (mutex_holder[lock] == index + 1) mutex_holder[lock] = 0;
+      }
+      return Ruling::fine;
+  }
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
+  Flight& f = state.flight;
+  f = Flight{};
+  f.active = true;
+  f.op = event.op;
+  f.cpu = event.cpu;
+  f.irqs = event.irqs;
+  f.preempt_count = event.preempt_count;
+  f.task_flags = static_cast<std::uint32_t>(event.value2);
+  const unsigned index = index_of(event.who);
+  if (index < contexts_used && event.op < the_case->programs[index].ops.size()) {
+    f.request = request_of(the_case->programs[index].ops[event.op]);
+  } else {
+    f.request.act = Act::clean_up;
+  }
+  const Act act = f.request.act;
+  if (act == Act::none) return Ruling::fine;
+  if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
+    f.nmi = f.unjudged = true;
+    const bool reads = act == Act::count || act == Act::address || act == Act::nr_free;
+    for (unsigned kind = 0; kind != machine::report_kinds; ++kind) f.owe(static_cast<ReportKind>(kind), 0, many);
+    f.owe(ReportKind::nmi_entry, reads ? 0 : 1, many);
+    if (changes_free_memory(act)) enter_mutator();
+    if (allocates(act)) allocating.push_back(static_cast<std::uint8_t>(index));
+    f.changes = changes;
+    return reads ? Ruling::fine : crime("nmi-entry", machine::no_pfn, "an allocator function is called from NMI");
+  }
+  if (changes_free_memory(act)) enter_mutator();
+  else if (act == Act::get || act == Act::split) ++changes;
+  f.changes = changes;
+  if (allocates(act)) {
+    const Ruling ruling = call_alloc(event, f);
+    allocating.push_back(static_cast<std::uint8_t>(index));
+    if (allocating.size() > 1) after_change();
+    return ruling;
+  }
+  switch (act) {
+    case Act::clean_up: return call_clean_up(event, state);
+    case Act::set_min_free:
+      ++mark_changers;
+      for (const std::uint8_t other : allocating) contexts[other].flight.unjudged = true;
+      geometry.set_min_free(f.request.number);
+      return Ruling::fine;
+    case Act::release: case Act::put: case Act::release_exact: case Act::get: case Act::split: case Act::count: case Act::address:
+    case Act::fill: case Act::check: case Act::poke: case Act::blemish: case Act::forget: {
+      const Slot* held = slot(f.request.in.slot);
+      if (held == nullptr) return Ruling::fine;  // the harness skips these
+      const Pfn frame = held->first + f.request.in.offset;
+      switch (act) {
+        case Act::release:
+        case Act::put: return call_release(state, frame, f.request.order, held->serial);
+        case Act::release_exact: return call_release_exact(state, *held, frame);
+        case Act::get: return call_get(state, *held, frame);
+        case Act::split: return call_split(state, *held, frame);
+        case Act::count:
+        case Act::address: return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
+        case Act::poke: return call_poke(state, *held, frame);
+        case Act::blemish: return call_blemish(state, *held, frame);
+        case Act::forget: {
+          if (geometry.absent(frame)) return Ruling::fine;
+          const Ledger::Found found = ledger.find(frame);
+          if (found.entry.holds() != Holds::live) return Ruling::fine;
+          Object& object = ledger.object(found.entry.payload());
+          if (object.serial != held->serial) return Ruling::fine;
+          object.forgotten = true;
+          return crime("leak", object.first, "the owner has lost its block");
+        }
+        default: return call_write(state, *held);
+      }
+    }
+    default: return call_context(event, f, index);
+  }
+}
+
+Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
+  Flight& f = state.flight;
+  if (!f.active) return Ruling::fine;
+  f.active = false;
+  const Act act = f.request.act;
+  const unsigned index = index_of(event.who);
+  Ruling ruling = Ruling::fine;
+  if (allocates(act)) {
+    ruling = judge_result(event, f);
+    stop_allocating(index);
+  } else if (f.nmi) {
+    settle(state);
+  } else {
+    switch (act) {
+      case Act::none: break;
+      case Act::release: case Act::put: case Act::release_exact: case Act::clean_up: ruling = judge_release(event, state); break;
+      case Act::wild: fill_slot(f.request.out, {.first = event.pfn}); break;
+      case Act::count: case Act::address: case Act::nr_free: ruling = judge_count(event, f); break;
+      case Act::drain_all: case Act::drain_local: ruling = judge_drain(event, f); break;
+      case Act::set_min_free: --mark_changers; break;
+      case Act::spin_lock:
+        spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
+        ++spin_depth[f.request.byte & 3];
+        break;
+      case Act::spin_unlock:
+        if (spin_depth[f.request.byte & 3] != 0 && --spin_depth[f.request.byte & 3] == 0) spin_holder[f.request.byte & 3] = 0;
+        break;
+      case Act::mutex_lock: mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1); break;
+      case Act::mutex_unlock: mutex_holder[f.request.byte & 3] = 0; break;
+      case Act::processor_id:
+        if (!machine::sleepable(f.preempt_count, f.irqs) && event.value != event.cpu) {
+          ruling = broken("ctx.processor-id", machine::no_pfn, fmt::format("cpu {} was told on cpu {}", event.value, event.cpu));
+        }
+        break;
+      default: break;
+    }
+  }
+  if (changes_free_memory(act)) leave_mutator();
+  if (ruling != Ruling::fine) return ruling;
+  if (f.reports_used || f.owes_context_report) ruling = judge_reports(f);
+  return ruling != Ruling::fine ? ruling : judge_balance(event, f);
+}
+
+Ruling Oracle::State::end() {
+  if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
+  who = machine::no_context;
+  op = 0;
+  for (unsigned i = 0; i != contexts_max; ++i) {
+    if (contexts[i].releasing_client != machine::no_pfn) settle_client(i);
+  }
+  Ruling ruling = Ruling::fine;
+  for (const Object& object : ledger.objects()) {
+    if (object.serial != 0 && !object.forgotten) ruling = crime("leak", object.first, fmt::format("block {} order {} is live at the end", object.first, object.order));
+  }
+  if (!promises.traces_placement || mutators != 0) return ruling;
+  for (unsigned z = 0; z != geometry.count(); ++z) {
+    if (ledger.zone(z).parked != 0) {
+      return broken("pcp.drain", machine::no_pfn, fmt::format("{} pages of zone {} stay on per-CPU lists after the last drain", ledger.zone(z).parked, machine::zone_names[geometry.zone(z).kind]));
+    }
+  }
+  return ruling;
+}
+
+std::uint32_t Oracle::State::state_class() const {
+  unsigned pressure = 0, largest = 0;
+  for (unsigned z = 0; z != geometry.count(); ++z) {
+    const Zone& zone = geometry.zone(z);
+    const ZoneState& now = ledger.zone(z);
+    const unsigned level = now.free == 0 ? 4 : now.free < zone.mark_min ? 3 : now.free < zone.mark_low ? 2 : now.free < zone.mark_high ? 1 : 0;
+    pressure = std::max(pressure, level);
+    largest = std::max(largest, static_cast<unsigned>(std::bit_width(now.orders_free)));
+  }
+  return pressure * 12 + largest;  // largest: 0 (nothing) .. 11
+}
+
+// --- façade -----------------------------------------------------------------------------------------------------------
+
+Oracle::Oracle() : state_(std::make_unique<State>()) {}
+Oracle::~Oracle() = default;
+
+Ruling Oracle::begin(const program::Case& the_case, std::span<const subject::ZoneInfo> published, const subject::Promises& promises) {
+  return state_->begin(the_case, published, promises);
+}
+Ruling Oracle::on(const Event& event) { return state_->on(event); }
+Ruling Oracle::end() { return state_->end(); }
+Ruling Oracle::audit(subject::PagesView& view) { return state_->audit(view); }
+bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
+std::uint32_t Oracle::state_class() const { return state_->state_class(); }
+const Finding& Oracle::crime() const { return state_->first_crime; }
+const Finding& Oracle::finding() const { return state_->first_finding; }
+
+Oracle::LiveBlock Oracle::live_block(Pfn frame) const {
+  State& s = *state_;
+  if (s.geometry.absent(frame)) return {};
+  const Ledger::Found found = s.ledger.find(frame);
+  if (found.entry.holds() != Holds::live) return {};
+  const Object& object = s.ledger.object(found.entry.payload());
+  if (object.forgotten) return {};
+  return {.first = object.first, .frames = 1u << object.order, .order = object.order, .references = object.references, .compound = object.compound};
+}
+
+}  // namespace memtorture::oracle

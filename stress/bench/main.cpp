@@ -1,0 +1,74 @@
+// Runs the benchmarks and prints the ratios that matter, from the same run: the machine drifts, ratios hardly do.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace {
+
+class Reporter final : public benchmark::ConsoleReporter {
+ public:
+  void ReportRuns(const std::vector<Run>& runs) override {
+    ConsoleReporter::ReportRuns(runs);
+    for (const Run& run : runs) {
+      if (run.error_occurred || run.run_type != Run::RT_Iteration) continue;
+      const std::string name = run.benchmark_name();
+      const auto items = run.counters.find("items_per_second");
+      if (items != run.counters.end()) rates_[name] = items->second;
+      seconds_[name] = run.real_accumulated_time / static_cast<double>(run.iterations);
+    }
+  }
+
+  void print_ratios() const {
+    fmt::print("\n{:<62} {:>14} {:>12}\n", "figure", "measured", "aim");
+    rate("lockstep page operations/s, one CPU", "BM_lockstep_one_cpu", "5 M");
+    rate("lockstep page operations/s, two CPUs, random schedule", "BM_lockstep_two_cpus_random", "2 M");
+    rate("subject alone, operations/s", "BM_subject_alone", "");
+    rate("oracle alone, operations/s", "BM_oracle_alone", "");
+    rate("RapidCheck rc::state on a simpler problem, operations/s", "BM_rapidcheck_state", "");
+    rate("complete runs/s, two tasks, six operations, reset included", "BM_runs_of_six_operations", "300 k");
+    rate("complete runs/s, fifty operations, interrupt and faults", "BM_runs_of_fifty_operations", "");
+    rate("points/s, nobody else to run", "BM_point_alone", "");
+    rate("points/s, two tasks, no departure", "BM_point_two_tasks", "");
+    rate("points/s, every other one a switch", "BM_point_with_decided_switch", "");
+    time("boot of an 8 MiB machine", "BM_boot/8_MiB", "30 us");
+    time("boot of a 64 GiB machine", "BM_boot/64_GiB", "");
+    time("boot of a 1 TiB machine", "BM_boot/1_TiB", "");
+    fmt::print("\n");
+    ratio("lockstep / rc::state", "BM_lockstep_one_cpu", "BM_rapidcheck_state", "10");
+    ratio("subject alone / lockstep", "BM_subject_alone", "BM_lockstep_one_cpu", "");
+    ratio("oracle alone / lockstep", "BM_oracle_alone", "BM_lockstep_one_cpu", "");
+    ratio("cost of an operation, 1 M live pages / 1 k (64 GiB)", "BM_live_pages/1000", "BM_live_pages/1000000", "<= 2");
+  }
+
+ private:
+  double rate_of(const std::string& name) const {
+    const auto found = rates_.find(name);
+    return found == rates_.end() ? 0 : found->second;
+  }
+  void rate(const char* what, const char* name, const char* aim) const {
+    if (const double value = rate_of(name); value != 0) fmt::print("{:<62} {:>12.3f} M {:>12}\n", what, value / 1e6, aim);
+  }
+  void time(const char* what, const char* name, const char* aim) const {
+    const auto found = seconds_.find(name);
+    if (found != seconds_.end()) fmt::print("{:<62} {:>11.2f} us {:>12}\n", what, found->second * 1e6, aim);
+  }
+  void ratio(const char* what, const char* above, const char* below, const char* aim) const {
+    if (rate_of(above) == 0 || rate_of(below) == 0) return;
+    fmt::print("{:<62} {:>13.2f}x {:>12}\n", what, rate_of(above) / rate_of(below), aim);
+  }
+  std::map<std::string, double> rates_, seconds_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  Reporter reporter;
+  benchmark::RunSpecifiedBenchmarks(&reporter);
+  reporter.print_ratios();
+  return 0;
+}
