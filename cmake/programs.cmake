@@ -15,6 +15,13 @@ endfunction()
 mt_tests(allocator_tests FOLDERS allocator LIBRARIES ${mt_everything})
 mt_tests(model_tests FOLDERS model LIBRARIES ${mt_everything})
 
+# --- stress/threads: the thread engine under ThreadSanitizer ---------------------------------------------------------
+if(MT_ENGINE STREQUAL thread)
+  mt_layer(mt_threads stress/threads ${mt_everything} fmt::fmt)
+  mt_tests(threads_tests FOLDERS stress/threads LIBRARIES mt_threads)
+  return()  # what follows judges by replaying, which needs the deterministic engine
+endif()
+
 # --- cli/: the command; the only program that users see --------------------------------------------------------------
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
@@ -34,14 +41,14 @@ mt_tests(props_tests FOLDERS props LIBRARIES mt_props)
 
 # --- fuzz/: libFuzzer targets, one NAME_fuzz.cpp each, on a common library -------------------------------------------
 # OSS-Fuzz links its own engine ($LIB_FUZZING_ENGINE); everybody else gets libFuzzer.
-mt_sources(sources fuzz "_fuzz\\.cpp$")
-if(sources)
-  add_library(mt_fuzz STATIC ${sources})
-  target_link_libraries(mt_fuzz PUBLIC ${mt_everything} fmt::fmt nlohmann_json::nlohmann_json)
-  mt_tests(fuzz_tests FOLDERS fuzz LIBRARIES mt_fuzz)
-else()
-  add_library(mt_fuzz INTERFACE)
-  target_link_libraries(mt_fuzz INTERFACE ${mt_everything})
+mt_sources(sources fuzz "_fuzz\\.cpp$" "_tool\\.cpp$")
+add_library(mt_fuzz STATIC ${sources})
+target_link_libraries(mt_fuzz PUBLIC ${mt_everything} fmt::fmt nlohmann_json::nlohmann_json)
+mt_tests(fuzz_tests FOLDERS fuzz LIBRARIES mt_fuzz)
+if(EXISTS ${CMAKE_SOURCE_DIR}/fuzz/autopsy_tool.cpp)
+  add_executable(fuzz_autopsy fuzz/autopsy_tool.cpp)  # raw input of a crash -> shrunk case
+  target_link_libraries(fuzz_autopsy PRIVATE mt_fuzz)
+  set(mt_fuzz_targets fuzz_autopsy)
 endif()
 if(MT_FUZZ)
   if(DEFINED ENV{LIB_FUZZING_ENGINE})
@@ -73,16 +80,10 @@ if(MT_FUZZ)
   add_custom_target(fuzz_targets DEPENDS ${mt_fuzz_targets} ${seeds})
 endif()
 
-# --- stress/threads: the thread engine under ThreadSanitizer ---------------------------------------------------------
-if(MT_ENGINE STREQUAL thread)
-  mt_layer(mt_threads stress/threads ${mt_everything} fmt::fmt)
-  mt_tests(threads_tests FOLDERS stress/threads LIBRARIES mt_threads)
-endif()
-
-# --- stress/bench: speed, only where figures mean something ----------------------------------------------------------
+# --- stress/bench: speed; in the fuzz flavour it tells what the sanitizers and the coverage cost ----------------------
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/stress/bench/*.cpp)
-if(sources AND MT_ENGINE STREQUAL fiber AND NOT MT_SANITIZE)
+if(sources AND NOT MT_SANITIZE)
   find_package(benchmark REQUIRED)
-  add_executable(bench ${sources})
+  add_executable(bench EXCLUDE_FROM_ALL ${sources})
   target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark)
 endif()

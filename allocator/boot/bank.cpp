@@ -8,8 +8,10 @@
 
 namespace memtorture::boot {
 
-Bank::Bank(std::size_t kept_bytes, std::size_t piece_bytes_max) : kept_bytes_(kept_bytes), piece_bytes_max_(piece_bytes_max) {
-  void* at = mmap(nullptr, kept_bytes + piece_bytes_max, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+Bank::Bank(std::size_t kept_bytes, std::size_t piece_bytes_max)
+    : kept_bytes_(kept_bytes), piece_bytes_max_(piece_bytes_max) {
+  void* at = mmap(nullptr, kept_bytes + piece_bytes_max, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) {
     std::perror("memtorture: cannot reserve address space for the machine's metadata");
     std::abort();

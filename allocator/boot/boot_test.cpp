@@ -36,7 +36,7 @@ TEST(Bank, PiecesAreDisjointAlignedAndZero) {  // P-BOOT-1
 }
 
 TEST(MemoryMap, UsableFramesAreAllButReservedAndHole) {  // P-BOOT-3
-  Shape shape = shape_named("flat");  // 1024 frames
+  Shape shape = shape_named("flat");                     // 1024 frames
   shape.reserved_pages = 10;
   shape.hole_start = 300;
   shape.hole_end = 400;

@@ -19,7 +19,7 @@ namespace memtorture::fault {
 
 // One arrival at a fault site.
 struct Call {
-  std::uint64_t size = 1;   // what `space` is counted in: pages for page sites
+  std::uint64_t size = 1;  // what `space` is counted in: pages for page sites
   subject::gfp_t gfp = 0;
   unsigned order = 0;
   machine::ContextId who = machine::no_context;

@@ -61,8 +61,12 @@ Rule random_rule(Dice& dice) {
 
 Call random_call(Dice& dice) {
   const unsigned order = dice.below(4);
-  constexpr subject::gfp_t flags[] = {subject::GFP_KERNEL, subject::GFP_ATOMIC, subject::GFP_HIGHUSER, subject::GFP_KERNEL | subject::gfp_nofail};
-  return {.size = 1u << order, .gfp = flags[dice.below(4)], .order = order, .who = static_cast<machine::ContextId>(dice.below(3))};
+  constexpr subject::gfp_t flags[] = {subject::GFP_KERNEL, subject::GFP_ATOMIC, subject::GFP_HIGHUSER,
+                                      subject::GFP_KERNEL | subject::gfp_nofail};
+  return {.size = 1u << order,
+          .gfp = flags[dice.below(4)],
+          .order = order,
+          .who = static_cast<machine::ContextId>(dice.below(3))};
 }
 
 TEST(Decide, EqualsTheLiteralReadingForRandomRules) {
@@ -116,7 +120,9 @@ TEST(Decide, NofailAndNonMatchingCallsNeverFail) {
   EXPECT_EQ(failing_calls({.min_order = 1, .task = 1}, 1, {.order = 1, .who = 1}), std::vector{1});
 }
 
-TEST(Decide, ProbabilityBelowHundredIsTheDicesBusiness) { EXPECT_EQ(failing_calls({.probability = 99}, 5), std::vector<int>{}); }
+TEST(Decide, ProbabilityBelowHundredIsTheDicesBusiness) {
+  EXPECT_EQ(failing_calls({.probability = 99}, 5), std::vector<int>{});
+}
 
 }  // namespace
 }  // namespace memtorture::fault

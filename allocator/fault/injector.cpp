@@ -17,6 +17,7 @@ void Injector::reset(std::span<const Rule> rules, Listener& listener) {
 }
 
 bool Injector::should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order) {
+  if (rules_.empty() && machine::this_machine().chooser() == nullptr) return false;
   const machine::Context& me = machine::current();
   const Call call{.size = size, .gfp = gfp, .order = order, .who = me.id};
   if (!injectable(call)) return false;  // not a visit either: fail-nth counts eligible points only
@@ -32,7 +33,7 @@ bool Injector::chosen(const machine::Moment& moment) {
   if (chooser == nullptr || !chooser->interested(moment)) return false;
   const Option options[] = {{.move = Move::go_on}, {.move = Move::fail}};
   if (chooser->choose(moment, options) == 0) return false;
-  listener_->departed({.at = moment, .take = options[1]});
+  machine::this_machine().record({.at = moment, .take = options[1]});
   return true;
 }
 

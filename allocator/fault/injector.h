@@ -19,8 +19,6 @@ class Listener {
  public:
   virtual ~Listener() = default;
   virtual void fired(machine::Site site) = 0;
-  // The chooser decided at this moment; told before fired(), so that a schedule can be recorded whole.
-  virtual void departed(const machine::Departure& departure) = 0;
 };
 
 class Injector {

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include "allocator/boot/bank.h"
 #include "allocator/fault/injector.h"
@@ -28,14 +27,12 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
   Kernel();
 
   // shape must be possible; rules, trace and witness must outlive the run.
-  void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace, machine::Witness& witness);
+  void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
+            machine::Witness& witness);
 
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
   subject::Promises promises() const { return {}; }
-  // Failures that the chooser decided in this run, in the order in which they happened. They complete
-  // machine().departures(), which knows only what the engine asked itself.
-  std::span<const machine::Departure> fault_departures() const { return fault_departures_; }
 
   // --- subject::Pages -----------------------------------------------------------------------------------------------
   Pfn alloc_pages(gfp_t gfp, unsigned order) override { return pages_.alloc_pages(gfp, order); }
@@ -43,8 +40,12 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
   std::uint64_t get_free_pages(gfp_t gfp, unsigned order) override { return pages_.get_free_pages(gfp, order); }
   std::uint64_t get_zeroed_page(gfp_t gfp) override { return pages_.get_zeroed_page(gfp); }
   std::uint64_t get_dma_pages(gfp_t gfp, unsigned order) override { return pages_.get_dma_pages(gfp, order); }
-  std::uint64_t alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) override { return pages_.alloc_pages_exact(bytes, gfp); }
-  void free_pages_exact(std::uint64_t address, std::uint64_t bytes) override { pages_.free_pages_exact(address, bytes); }
+  std::uint64_t alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) override {
+    return pages_.alloc_pages_exact(bytes, gfp);
+  }
+  void free_pages_exact(std::uint64_t address, std::uint64_t bytes) override {
+    pages_.free_pages_exact(address, bytes);
+  }
   void free_pages_of(Pfn page, unsigned order) override { pages_.free_pages_of(page, order); }
   void free_pages(std::uint64_t address, unsigned order) override { pages_.free_pages(address, order); }
   void get_page(Pfn page) override { pages_.get_page(page); }
@@ -56,8 +57,12 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
   void drain_all_pages() override { pages_.drain_all_pages(); }
   std::uint64_t nr_free_pages() override { return pages_.nr_free_pages(); }
   void set_min_free_kbytes(std::uint32_t kbytes) override { pages_.set_min_free_kbytes(kbytes); }
-  std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override { return pages_.clients().add(kind, pages, gfp); }
-  std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override { return pages_.clients().drop(kind, pages); }
+  std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override {
+    return pages_.clients().add(kind, pages, gfp);
+  }
+  std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override {
+    return pages_.clients().drop(kind, pages);
+  }
   void blemish(Pfn page, Blemish kind) override { pages_.blemish(page, kind); }
 
   // --- subject::PagesView -------------------------------------------------------------------------------------------
@@ -70,14 +75,12 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
 
  private:
   void fired(machine::Site site) override { trace_->fault_fired(site); }
-  void departed(const machine::Departure& departure) override { fault_departures_.push_back(departure); }
 
   machine::Machine machine_;
   boot::Bank bank_;
   fault::Injector faults_;
   page::PageAllocator pages_;
   subject::PagesTrace* trace_ = nullptr;
-  std::vector<machine::Departure> fault_departures_;
   subject::ZoneInfo zone_info_[page::zones_max] = {};
 };
 

@@ -6,8 +6,8 @@
 namespace memtorture::kernel {
 namespace {
 
-using machine::ZoneKind;
 using machine::no_pfn;
+using machine::ZoneKind;
 using namespace subject;  // GFP names
 
 struct Served {  // runs of allocations from one zone
@@ -24,7 +24,8 @@ Served exhaust(Rig& rig, gfp_t gfp, unsigned order, std::uint32_t task_flags = 0
   Served served;
   rig.alone([&] {
     machine::current().flags |= task_flags;
-    for (Pfn pfn; (pfn = rig.kernel.alloc_pages(gfp, order)) != no_pfn;) served.add(rig.kind_of(pfn) == ZoneKind::dma ? 'D' : 'N');
+    for (Pfn pfn; (pfn = rig.kernel.alloc_pages(gfp, order)) != no_pfn;)
+      served.add(rig.kind_of(pfn) == ZoneKind::dma ? 'D' : 'N');
   });
   return served;
 }
@@ -32,7 +33,11 @@ Served exhaust(Rig& rig, gfp_t gfp, unsigned order, std::uint32_t task_flags = 0
 using Runs = std::vector<std::pair<char, unsigned>>;
 
 TEST(ToyMachine, OrderZeroSequences) {
-  constexpr struct Row { gfp_t gfp; std::uint32_t task; unsigned normal_left, dma_left; } rows[] = {
+  constexpr struct Row {
+    gfp_t gfp;
+    std::uint32_t task;
+    unsigned normal_left, dma_left;
+  } rows[] = {
       {GFP_KERNEL | gfp_noretry, 0, 96, 44},
       {GFP_ATOMIC, 0, 36, 24},
       {GFP_KERNEL, machine::pf_memalloc, 0, 0},
@@ -55,9 +60,17 @@ TEST(ToyMachine, OrderZeroSequences) {
 }
 
 TEST(ToyMachine, HigherOrders) {
-  constexpr struct { unsigned order; std::uint32_t task; unsigned blocks, normal_left, dma_left; } rows[] = {
-      {1, 0, 1978, 96, 44}, {3, 0, 494, 96, 48}, {5, 0, 123, 96, 64}, {10, 0, 2, 1024, 1024},
-      {3, machine::pf_memalloc, 512, 0, 0}, {5, machine::pf_memalloc, 128, 0, 0}, {10, machine::pf_memalloc, 4, 0, 0}};
+  constexpr struct {
+    unsigned order;
+    std::uint32_t task;
+    unsigned blocks, normal_left, dma_left;
+  } rows[] = {{1, 0, 1978, 96, 44},
+              {3, 0, 494, 96, 48},
+              {5, 0, 123, 96, 64},
+              {10, 0, 2, 1024, 1024},
+              {3, machine::pf_memalloc, 512, 0, 0},
+              {5, machine::pf_memalloc, 128, 0, 0},
+              {10, machine::pf_memalloc, 4, 0, 0}};
   for (const auto& row : rows) {
     Rig rig("toy");
     EXPECT_EQ(exhaust(rig, GFP_KERNEL | gfp_noretry, row.order, row.task).total, row.blocks) << row.order;

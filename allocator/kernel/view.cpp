@@ -19,7 +19,8 @@ subject::ZoneInfo describe(const Zone& zone) {
   info.mark_min = zone.mark[static_cast<unsigned>(Mark::min)].get();
   info.mark_low = zone.mark[static_cast<unsigned>(Mark::low)].get();
   info.mark_high = zone.mark[static_cast<unsigned>(Mark::high)].get();
-  for (unsigned kind = 0; kind != machine::zone_kinds; ++kind) info.lowmem_reserve[kind] = zone.lowmem_reserve[kind].get();
+  for (unsigned kind = 0; kind != machine::zone_kinds; ++kind)
+    info.lowmem_reserve[kind] = zone.lowmem_reserve[kind].get();
   info.nr_free_pages = zone.nr_free_pages.get();
   for (unsigned order = 0; order != machine::orders_max; ++order) info.nr_free[order] = zone.area[order].nr_free.get();
   info.pcp_high = zone.pcp[0].high;
@@ -37,7 +38,7 @@ std::span<const subject::ZoneInfo> Kernel::zones() {
 
 void Kernel::for_each_free(unsigned zone_index, unsigned order, FreeBlocks f, void* arg) {
   const Zone& zone = pages_.zones()[zone_index];
-  for (Pfn pfn = zone.area[order].list.first; pfn != machine::no_pfn; pfn = pages_.map()[pfn].next) f(arg, pfn, 1);
+  for (Pfn pfn = zone.area[order].first; pfn != machine::no_pfn; pfn = pages_.map()[pfn].next) f(arg, pfn, 1);
   if (order != zone.order_top()) return;
   for (const page::Span run : zone.runs) {
     if (run.pages() != 0) f(arg, run.first, run.pages() >> order);
@@ -49,7 +50,8 @@ std::uint32_t Kernel::pcp_count(unsigned zone, unsigned cpu) {
 }
 
 void Kernel::for_each_pcp(unsigned zone, unsigned cpu, PcpPage f, void* arg) {
-  for (Pfn pfn = pages_.zones()[zone].pcp[cpu].list.first; pfn != machine::no_pfn; pfn = pages_.map()[pfn].next) f(arg, pfn);
+  for (Pfn pfn = pages_.zones()[zone].pcp[cpu].list.first; pfn != machine::no_pfn; pfn = pages_.map()[pfn].next)
+    f(arg, pfn);
 }
 
 subject::PageInfo Kernel::page(Pfn pfn) {

@@ -75,6 +75,7 @@ class Machine {
   // Runs the strands to the end (or to a stop). The departures taken are in departures() afterwards.
   RunResult run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits);
   std::span<const Departure> departures() const;
+  void record(const Departure& departure);  // a layer asked the chooser itself (faults); `step` is filled in
 
   // Creates a daemon task at first call and makes it runnable; later calls only note that it has work. Any context but NMI.
   void wake_daemon(const Strand& daemon);

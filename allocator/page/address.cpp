@@ -1,4 +1,5 @@
-// Forms of the page API that deal in addresses or in exact sizes, and what changes a descriptor by hand (domain.md 4.6, 8).
+// Forms of the page API that deal in addresses or in exact sizes, and what changes a descriptor by hand (domain.md 4.6,
+// 8).
 //
 // An address is a simulated linear one (Ram::address_of); high memory has none, so __GFP_HIGHMEM is reported and
 // cleared here (7.2), and an address that no low frame has is refused with a report.
@@ -8,8 +9,8 @@
 
 namespace memtorture::page {
 
-using machine::ReportKind;
 using machine::report;
+using machine::ReportKind;
 using subject::Blemish;
 
 namespace {
@@ -59,7 +60,8 @@ void PageAllocator::free_pages(std::uint64_t address, unsigned order) {
   if (address == 0) return;
   const Pfn pfn = machine_->ram().pfn_of(address);
   if (reject_nmi(0, order, pfn)) return;
-  if (pfn == no_pfn || page_address(pfn) == 0) return report({.kind = ReportKind::bad_address, .order = static_cast<std::uint8_t>(order), .pfn = pfn});
+  if (pfn == no_pfn || page_address(pfn) == 0)
+    return report({.kind = ReportKind::bad_address, .order = static_cast<std::uint8_t>(order), .pfn = pfn});
   free_pages_of(pfn, order);
 }
 

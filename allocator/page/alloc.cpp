@@ -1,7 +1,7 @@
 // Allocation: the checks at entry, one pass over a zonelist, and what makes a block of the free lists the caller's.
 //
-// Order of the entry checks: NMI, might_sleep (before anything that could fail, domain.md 1.6), the flags themselves, the
-// injected fault (before any free list is looked at, 8.3), an empty zonelist. Only then memory is touched.
+// Order of the entry checks: NMI, might_sleep (before anything that could fail, domain.md 1.6), the flags themselves,
+// the injected fault (before any free list is looked at, 8.3), an empty zonelist. Only then memory is touched.
 #include "allocator/page/page_alloc.h"
 
 namespace memtorture::page {
@@ -9,9 +9,9 @@ namespace memtorture::page {
 using machine::BadPageReason;
 using machine::Held;
 using machine::Masked;
-using machine::ReportKind;
 using machine::point;
 using machine::report;
+using machine::ReportKind;
 
 namespace {
 
@@ -35,7 +35,7 @@ void check_flags(gfp_t gfp, unsigned order) {
   if ((gfp & nofail) == subject::gfp_nofail) report(complaint(ReportKind::nofail_atomic, order, gfp));
 }
 
-bool is_clean(Page& page) {  // PAGE_FLAGS_CHECK_AT_PREP: every flag
+inline bool is_clean(Page& page) {  // PAGE_FLAGS_CHECK_AT_PREP: every flag
   return (page.flags() & ~pg_poisoned) == 0 && page.mapcount == 0 && page.mapping == 0 && page.count() == 0;
 }
 
@@ -52,7 +52,8 @@ Pfn PageAllocator::alloc_pages(gfp_t gfp, unsigned order) { return alloc_pages_n
 Pfn PageAllocator::alloc_pages_node(int nid, gfp_t gfp, unsigned order) {
   if (reject_nmi(gfp, order, no_pfn)) return no_pfn;
   if ((gfp & subject::gfp_wait) != 0) machine::might_sleep();
-  Request request{.gfp = scope_mask(gfp), .given = gfp, .order = order, .classzone = ZoneKind::normal, .zonelist = nullptr};
+  Request request{
+      .gfp = scope_mask(gfp), .given = gfp, .order = order, .classzone = ZoneKind::normal, .zonelist = nullptr};
   if (!admit(request, nid)) return no_pfn;
   if (order >= orders_) [[unlikely]] {
     if ((gfp & subject::gfp_nowarn) == 0) report(complaint(ReportKind::order_too_big, order, gfp));
@@ -66,8 +67,7 @@ Pfn PageAllocator::alloc_pages_node(int nid, gfp_t gfp, unsigned order) {
 bool PageAllocator::admit(Request& request, int nid) {
   const gfp_t gfp = request.gfp;
   check_flags(request.given, request.order);
-  const std::optional<ZoneKind> highest = gfp_zone(gfp, kinds_);
-  if (!highest) {
+  if (!zone_table_.is_legal(gfp)) [[unlikely]] {
     report(complaint(ReportKind::zone_bits, request.order, request.given));
     return false;
   }
@@ -76,7 +76,7 @@ bool PageAllocator::admit(Request& request, int nid) {
   const unsigned node = nid < 0 ? numa_node_id() : static_cast<unsigned>(nid);
   if (node >= nodes_) return false;  // not online: no zone could serve it
   const bool bound = (gfp & subject::gfp_thisnode) != 0;
-  request.zonelist = &zonelists_.of(node, *highest, bound ? Fallback::this_node : Fallback::all_nodes);
+  request.zonelist = &zonelists_.of(node, zone_table_.highest(gfp), bound ? Fallback::this_node : Fallback::all_nodes);
   if (request.zonelist->count == 0) return false;
   request.classzone = zones_[request.zonelist->zones[0]].kind;
   return true;
@@ -126,7 +126,7 @@ void PageAllocator::zone_statistics(const Request& request, Zone& zone, const Ma
     stat.miss.add(1);
     preferred.pcp[masked.cpu()].numa.foreign.add(1);
   }
-  (zone.node == node_of_cpu(masked.cpu(), nodes_) ? stat.local : stat.other).add(1);
+  (zone.node == cpu_node_[masked.cpu()] ? stat.local : stat.other).add(1);
 }
 
 // The block is on no list and nobody's: nothing else can reach it until this returns. False: it was bad, take another.
@@ -144,10 +144,15 @@ bool PageAllocator::prep_new_block(Pfn pfn, unsigned order, gfp_t gfp) {
 
 // domain.md 2.6, allocation side: a bad page is taken out of circulation, its good neighbours in the block go back.
 bool PageAllocator::check_new_block(Pfn pfn, unsigned order) {
+  bool good = is_clean(map_[pfn]);
+  for (Pfn i = pfn + 1; i != pfn + (Pfn{1} << order); ++i) good &= is_clean(map_[i]);
+  if (!good) [[unlikely]]
+    remove_bad(pfn, order);
+  return good;
+}
+
+void PageAllocator::remove_bad(Pfn pfn, unsigned order) {
   const Pfn end = pfn + (Pfn{1} << order);
-  Pfn good = 0;
-  for (Pfn i = pfn; i != end; ++i) good += is_clean(map_[i]);
-  if (good == Pfn{1} << order) [[likely]] return true;
   for (Pfn i = pfn; i != end; ++i) {
     if (!is_clean(map_[i])) leak(i, 0, why_unclean(map_[i]));
   }
@@ -155,7 +160,6 @@ bool PageAllocator::check_new_block(Pfn pfn, unsigned order) {
   for (Pfn i = pfn; i != end; ++i) {
     if (is_clean(map_[i])) free_to_buddy(zone_of(i), i, 0, masked);
   }
-  return false;
 }
 
 void PageAllocator::check_poison(Pfn pfn, unsigned order) {

@@ -10,24 +10,29 @@ using subject::pg_buddy;
 
 namespace {
 
-void add_free(MemMap& map, Zone& zone, Pfn pfn, unsigned order) {
+inline void add_free(MemMap& map, Zone& zone, Pfn pfn, unsigned order) {
+  FreeArea& area = zone.area[order];
   Page& page = map[pfn];
   page.set_private(order);
   page.set_flags(page.flags() | pg_buddy);
-  zone.area[order].list.push_front(map, pfn);
-  zone.area[order].nr_free.add(1);
+  page.next = area.first;
+  page.prev = no_pfn;
+  if (area.first != no_pfn) map.touched(area.first).prev = pfn;
+  area.first = pfn;
+  area.nr_free.add(1);
   zone.orders_free |= 1u << order;
 }
 
-void count_taken(Zone& zone, unsigned order) {
-  Counter& nr_free = zone.area[order].nr_free;
-  nr_free.sub(1);
-  if (nr_free.get() == 0) zone.orders_free &= ~(1u << order);
+inline void count_taken(Zone& zone, unsigned order) {
+  const std::uint64_t left = zone.area[order].nr_free.get() - 1;
+  zone.area[order].nr_free.set(left);
+  if (left == 0) zone.orders_free &= ~(1u << order);
 }
 
-void remove_free(MemMap& map, Zone& zone, Pfn pfn, unsigned order) {
-  zone.area[order].list.remove(map, pfn);
-  Page& page = map[pfn];
+inline void remove_free(MemMap& map, Zone& zone, Pfn pfn, unsigned order) {
+  Page& page = map.touched(pfn);
+  (page.prev == no_pfn ? zone.area[order].first : map.touched(page.prev).next) = page.next;
+  if (page.next != no_pfn) map.touched(page.next).prev = page.prev;
   page.set_flags(page.flags() & ~std::uint32_t{pg_buddy});
   page.set_private(0);
   count_taken(zone, order);
@@ -46,7 +51,7 @@ Pfn materialise(Zone& zone) {
 }
 
 Pfn take_first(MemMap& map, Zone& zone, unsigned order) {
-  const Pfn pfn = zone.area[order].list.first;
+  const Pfn pfn = zone.area[order].first;
   if (pfn == no_pfn) return materialise(zone);
   remove_free(map, zone, pfn, order);
   return pfn;

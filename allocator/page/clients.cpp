@@ -95,7 +95,9 @@ std::uint32_t Clients::drop(ClientKind kind, std::uint32_t pages) {
   return dropped;
 }
 
-Clients::Process& Clients::process_to_grow() { return *std::ranges::min_element(process_, {}, [](const Process& p) { return p.pages.get(); }); }
+Clients::Process& Clients::process_to_grow() {
+  return *std::ranges::min_element(process_, {}, [](const Process& p) { return p.pages.get(); });
+}
 
 Clients::Process* Clients::largest() {
   Process* const process = std::ranges::max_element(process_, {}, [](const Process& p) { return p.pages.get(); });
@@ -106,7 +108,8 @@ std::uint32_t Clients::kill_largest() {
   Process* const victim = largest();
   if (victim == nullptr) return 0;
   std::uint32_t freed = 0;
-  for (Pfn pfn; (pfn = isolate(ClientKind::process, victim->list, victim)) != no_pfn; ++freed) release(ClientKind::process, pfn);
+  for (Pfn pfn; (pfn = isolate(ClientKind::process, victim->list, victim)) != no_pfn; ++freed)
+    release(ClientKind::process, pfn);
   return freed;
 }
 

@@ -1,10 +1,10 @@
 // References and freeing (domain.md 2.4-2.6, 4.4).
 //
 // A block is freed by whoever drops its last reference; dropping is one atomic step, so exactly one caller frees.
-// A descriptor in a bad state stops the free: the block is reported, marked pg_bad and kept out of circulation for ever.
-// What can be told apart from a bad state of the caller's own block (a double free, a free with too large an order, a
-// free of somebody else's tail) changes nothing beyond the caller's own reference, so that the rest of the machine
-// stays sound (P-PAGE-11, P-DEBUG-3).
+// A descriptor in a bad state stops the free: the block is reported, marked pg_bad and kept out of circulation for
+// ever. What can be told apart from a bad state of the caller's own block (a double free, a free with too large an
+// order, a free of somebody else's tail) changes nothing beyond the caller's own reference, so that the rest of the
+// machine stays sound (P-PAGE-11, P-DEBUG-3).
 //
 // Not detected: a free with too small an order; nothing in the machine knows the true one (4.5).
 #include "allocator/page/page_alloc.h"
@@ -14,9 +14,9 @@ namespace memtorture::page {
 using machine::BadPageReason;
 using machine::Held;
 using machine::Masked;
-using machine::ReportKind;
 using machine::point;
 using machine::report;
+using machine::ReportKind;
 
 namespace {
 
@@ -27,7 +27,7 @@ machine::Report bad_page(Pfn pfn, unsigned order, BadPageReason why) {
   return {.kind = ReportKind::bad_page, .why = why, .order = static_cast<std::uint8_t>(order), .pfn = pfn};
 }
 
-BadPageReason why_bad(Page& page) {
+inline BadPageReason why_bad(Page& page) {
   if (page.mapcount != 0) return BadPageReason::mapcount;
   if (page.mapping != 0) return BadPageReason::mapping;
   if (page.count() != 0) return BadPageReason::refcount;
@@ -37,7 +37,8 @@ BadPageReason why_bad(Page& page) {
 
 // An inside page that is in use, listed or part of something else belongs to another block: the order was too large.
 bool is_foreign(Page& page) {
-  constexpr std::uint32_t elsewhere = subject::pg_buddy | subject::pg_reserved | pg_head | pg_tail | subject::pg_bad | pg_pcp | pg_poisoned;
+  constexpr std::uint32_t elsewhere =
+      subject::pg_buddy | subject::pg_reserved | pg_head | pg_tail | subject::pg_bad | pg_pcp | pg_poisoned;
   return page.count() != 0 || (page.flags() & elsewhere) != 0;
 }
 
@@ -121,23 +122,35 @@ void PageAllocator::free_to_buddy(Zone& zone, Pfn pfn, unsigned order, const Mas
 bool PageAllocator::free_block_check(Pfn pfn, unsigned order) {
   Page& head = map_[pfn];
   if ((head.flags() & pg_head) != 0 && !dissolve_compound(pfn, order)) return false;
-  const Zone& zone = zone_of(pfn);
-  if (order >= orders_ || (pfn & ((Pfn{1} << order) - 1)) != 0 || !zone.span.contains(pfn + (Pfn{1} << order) - 1)) {
+  if (order != 0) [[unlikely]]
+    return free_inside_check(pfn, order);
+  const BadPageReason why = why_bad(head);
+  if (why == BadPageReason::none) [[likely]]
+    return true;
+  leak(pfn, 0, why);
+  return false;
+}
+
+bool PageAllocator::free_inside_check(Pfn pfn, unsigned order) {
+  if (order >= orders_ || (pfn & ((Pfn{1} << order) - 1)) != 0 ||
+      !zone_of(pfn).span.contains(pfn + (Pfn{1} << order) - 1)) {
     leak(pfn, 0, BadPageReason::compound);
     return false;
   }
-  BadPageReason why = why_bad(head);
+  BadPageReason why = why_bad(map_[pfn]);
   for (Pfn i = pfn + 1; i != pfn + (Pfn{1} << order); ++i) {
     Page& page = map_[i];
     const BadPageReason bad = why_bad(page);
-    if (bad == BadPageReason::none) [[likely]] continue;
+    if (bad == BadPageReason::none) [[likely]]
+      continue;
     if (is_foreign(page)) {
       leak(pfn, 0, bad);
       return false;
     }
     if (why == BadPageReason::none) why = bad;
   }
-  if (why == BadPageReason::none) [[likely]] return true;
+  if (why == BadPageReason::none) [[likely]]
+    return true;
   leak(pfn, order, why);
   return false;
 }

@@ -1,11 +1,11 @@
 // mem_map: the array of page descriptors, made valid lazily.
 //
 // A descriptor whose generation is not this run's counts as fresh: all zero, that is, the inside of a free block that
-// nobody has touched (or PG_reserved, by its number alone). operator[] writes that down at first touch. So boot and reset
-// cost nothing per frame, and a machine of 1 TiB boots like one of 1 MiB.
+// nobody has touched (or PG_reserved, by its number alone). operator[] writes that down at first touch. So boot and
+// reset cost nothing per frame, and a machine of 1 TiB boots like one of 1 MiB.
 //
-// On the thread engine a first touch would be a write that several CPUs make without a common lock; there all descriptors
-// are made valid at boot, and operator[] only ever reads the generation.
+// On the thread engine a first touch would be a write that several CPUs make without a common lock; there all
+// descriptors are made valid at boot, and operator[] only ever reads the generation.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +25,12 @@ class MemMap {
 
   Page& operator[](Pfn pfn) {
     Page& page = pages_[pfn];
-    if (page.generation != generation_) [[unlikely]] first_touch(pfn);
+    if (page.generation != generation_) [[unlikely]]
+      first_touch(pfn);
     return page;
   }
+  // For a page that this run has touched: whatever is on a list.
+  Page& touched(Pfn pfn) { return pages_[pfn]; }
   const boot::MemoryMap& memory() const { return memory_; }
 
  private:

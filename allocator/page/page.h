@@ -8,9 +8,9 @@
 //   allocated               count >= 1 in the first page only; a compound block has pg_head, then pg_tail pages
 //                           whose `next` is the head; the first tail's `prev` is the order
 //
-// Fields that somebody may read while another writes without a common lock (count: get_page/put_page; flags and private:
-// the merge looks at a neighbour that its owner is preparing) go through relaxed atomic accessors. The others belong to
-// whoever owns the page or holds the lock of its list.
+// Fields that somebody may read while another writes without a common lock (count: get_page/put_page; flags and
+// private: the merge looks at a neighbour that its owner is preparing) go through relaxed atomic accessors. The others
+// belong to whoever owns the page or holds the lock of its list.
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,8 @@
 
 namespace memtorture::page {
 
-using machine::Pfn;
 using machine::no_pfn;
+using machine::Pfn;
 using subject::gfp_t;
 
 // Bits of Page::flags beyond subject::PageFlag; not shown to the harness.
@@ -33,11 +33,11 @@ inline constexpr std::uint32_t pg_internal = pg_poisoned | pg_pcp;
 struct Page {
   std::uint32_t generation;  // the run that this descriptor is valid for (mem_map.h)
   std::uint32_t flags_;
-  std::int32_t count_;       // 0 = free (ruling D1)
-  std::int32_t mapcount;     // 0 = not mapped
+  std::int32_t count_;    // 0 = free (ruling D1)
+  std::int32_t mapcount;  // 0 = not mapped
   std::uint32_t private_;
   Pfn next, prev;
-  std::uint32_t mapping;     // 0 = NULL
+  std::uint32_t mapping;  // 0 = NULL
 
   std::uint32_t flags() { return std::atomic_ref(flags_).load(std::memory_order_relaxed); }
   void set_flags(std::uint32_t flags) { std::atomic_ref(flags_).store(flags, std::memory_order_relaxed); }

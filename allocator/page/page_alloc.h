@@ -28,17 +28,17 @@
 
 namespace memtorture::page {
 
-inline constexpr unsigned costly_order = 3;          // PAGE_ALLOC_COSTLY_ORDER: orders above may be given up
-inline constexpr std::uint32_t reclaim_batch = 32;   // SWAP_CLUSTER_MAX
-inline constexpr std::byte poison_byte{0xaa};        // domain.md 20.4
+inline constexpr unsigned costly_order = 3;         // PAGE_ALLOC_COSTLY_ORDER: orders above may be given up
+inline constexpr std::uint32_t reclaim_batch = 32;  // SWAP_CLUSTER_MAX
+inline constexpr std::byte poison_byte{0xaa};       // domain.md 20.4
 
 // One allocation on its way through the passes.
 struct Request {
-  gfp_t gfp;                   // scope masks applied (domain.md 7.5)
-  gfp_t given;                 // as the caller wrote it: what reports show
+  gfp_t gfp;    // scope masks applied (domain.md 7.5)
+  gfp_t given;  // as the caller wrote it: what reports show
   unsigned order;
-  ZoneKind classzone;          // kind of the preferred zone: whose lowmem_reserve counts
-  const Zonelist* zonelist;    // not empty
+  ZoneKind classzone;        // kind of the preferred zone: whose lowmem_reserve counts
+  const Zonelist* zonelist;  // not empty
 };
 
 class PageAllocator {
@@ -101,6 +101,7 @@ class PageAllocator {
   void zone_statistics(const Request& request, Zone& zone, const machine::Masked& masked);
   bool prep_new_block(Pfn pfn, unsigned order, gfp_t gfp);
   bool check_new_block(Pfn pfn, unsigned order);
+  void remove_bad(Pfn pfn, unsigned order);
   void check_poison(Pfn pfn, unsigned order);
   void prep_compound_page(Pfn head, unsigned order);
 
@@ -124,6 +125,7 @@ class PageAllocator {
   bool put_page_testzero(Pfn pfn, unsigned order);
   void free_block(Pfn pfn, unsigned order);
   bool free_block_check(Pfn pfn, unsigned order);
+  bool free_inside_check(Pfn pfn, unsigned order);
   bool dissolve_compound(Pfn head, unsigned order);
   void free_to_buddy(Zone& zone, Pfn pfn, unsigned order, const machine::Masked& masked);
   void leak(Pfn pfn, unsigned order, machine::BadPageReason why);
@@ -143,15 +145,22 @@ class PageAllocator {
   void setup_zone(Zone& zone, const boot::ZonePlace& place, boot::Bank& bank);
   void setup_marks(Zone& zone);
 
-  unsigned numa_node_id() const { return node_of_cpu(machine::raw_smp_processor_id(), nodes_); }
-  bool reject_nmi(gfp_t gfp, unsigned order, Pfn pfn);
+  unsigned numa_node_id() const { return cpu_node_[machine::raw_smp_processor_id()]; }
+  bool reject_nmi(gfp_t gfp, unsigned order, Pfn pfn) {
+    if (!machine::in_nmi()) [[likely]]
+      return false;
+    report_nmi(gfp, order, pfn);
+    return true;
+  }
+  static void report_nmi(gfp_t gfp, unsigned order, Pfn pfn);
 
   Zone* zones_ = nullptr;
   unsigned zone_count_ = 0;
   unsigned nodes_ = 1;
   unsigned orders_ = orders_max;
-  unsigned kinds_ = 0;       // boot::zone_kinds_of
-  bool shared_ = false;      // several host threads: counts need atomic read-modify-write
+  ZoneTable zone_table_;
+  std::uint8_t cpu_node_[machine::cpus_max] = {};
+  bool shared_ = false;  // several host threads: counts need atomic read-modify-write
   bool poisons_ = false;
   Counter min_free_kbytes_;
   MemMap map_;

@@ -1,8 +1,8 @@
 // Getting pages back: direct reclaim, kswapd, the OOM killer (domain.md 9.3, 9.5, 9.6).
 //
 // What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
-// __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and P-GFP-9
-// hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
+// __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and
+// P-GFP-9 hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
 //
 // Not modelled: LRU ageing, priorities, writeback that takes time. A round frees up to reclaim_batch pages at once.
 #include "allocator/page/page_alloc.h"
@@ -52,7 +52,8 @@ void PageAllocator::wakeup_kswapd(unsigned nid, unsigned order) {
   point("kswapd.wake");
   Node& node = node_[nid];
   std::uint8_t largest = node.kswapd_order.load(std::memory_order_relaxed);
-  while (largest < order && !node.kswapd_order.compare_exchange_weak(largest, static_cast<std::uint8_t>(order), std::memory_order_relaxed)) {
+  while (largest < order && !node.kswapd_order.compare_exchange_weak(largest, static_cast<std::uint8_t>(order),
+                                                                     std::memory_order_relaxed)) {
   }
   trace_->kswapd_woken(nid);
   machine_->wake_daemon({.id = static_cast<machine::ContextId>(machine::kswapd_first + nid),
@@ -88,7 +89,8 @@ void PageAllocator::out_of_memory(const Request& request) {
   const std::uint32_t pages = clients_.kill_largest();
   if (pages == 0) machine::panic(machine::PanicKind::out_of_memory);
   trace_->oom_killed(pages);
-  machine::report({.kind = machine::ReportKind::oom_kill, .order = static_cast<std::uint8_t>(request.order), .gfp = request.given});
+  machine::report(
+      {.kind = machine::ReportKind::oom_kill, .order = static_cast<std::uint8_t>(request.order), .gfp = request.given});
 }
 
 }  // namespace memtorture::page

@@ -1,4 +1,5 @@
-// Boot of the page layer: zones from the shape, free memory to the buddy lists, marks and lists sized (domain.md 3, 5, 6).
+// Boot of the page layer: zones from the shape, free memory to the buddy lists, marks and lists sized (domain.md 3, 5,
+// 6).
 #include <new>
 
 #include "allocator/page/page_alloc.h"
@@ -8,14 +9,16 @@ namespace memtorture::page {
 using machine::Held;
 using machine::Masked;
 
-void PageAllocator::boot(machine::Machine& machine, boot::Bank& bank, fault::Injector& faults, subject::PagesTrace& trace) {
+void PageAllocator::boot(machine::Machine& machine, boot::Bank& bank, fault::Injector& faults,
+                         subject::PagesTrace& trace) {
   const machine::Shape& shape = machine.shape();
   machine_ = &machine;
   faults_ = &faults;
   trace_ = &trace;
   nodes_ = shape.nodes;
   orders_ = shape.orders;
-  kinds_ = boot::zone_kinds_of(shape);
+  for (unsigned cpu = 0; cpu != shape.cpus; ++cpu) cpu_node_[cpu] = static_cast<std::uint8_t>(node_of_cpu(cpu, nodes_));
+  zone_table_.build(boot::zone_kinds_of(shape));
   shared_ = machine::Machine::concurrent();
   poisons_ = shape.poison == machine::Toggle::on;
   oom_busy_.store(false, std::memory_order_relaxed);
@@ -88,10 +91,9 @@ std::uint64_t PageAllocator::nr_free_pages() const {
   return pages;
 }
 
-bool PageAllocator::reject_nmi(gfp_t gfp, unsigned order, Pfn pfn) {
-  if (!machine::in_nmi()) [[likely]] return false;
-  machine::report({.kind = machine::ReportKind::nmi_entry, .order = static_cast<std::uint8_t>(order), .pfn = pfn, .gfp = gfp});
-  return true;
+void PageAllocator::report_nmi(gfp_t gfp, unsigned order, Pfn pfn) {
+  machine::report(
+      {.kind = machine::ReportKind::nmi_entry, .order = static_cast<std::uint8_t>(order), .pfn = pfn, .gfp = gfp});
 }
 
 }  // namespace memtorture::page

@@ -15,8 +15,8 @@
 
 namespace memtorture::page {
 
-using machine::ReportKind;
 using machine::report;
+using machine::ReportKind;
 
 namespace {
 
@@ -86,7 +86,8 @@ Pfn PageAllocator::alloc_pages_slowpath(const Request& request) {
 }
 
 // Steps 8 and 9; waits before it says anything but nopage. An allocation by the OOM path comes back in pfn.
-PageAllocator::Verdict PageAllocator::after_reclaim(const Request& request, std::uint32_t freed, std::uint64_t reclaimed_total, Pfn& pfn) {
+PageAllocator::Verdict PageAllocator::after_reclaim(const Request& request, std::uint32_t freed,
+                                                    std::uint64_t reclaimed_total, Pfn& pfn) {
   const bool noretry = (request.gfp & subject::gfp_noretry) != 0;
   if (freed == 0 && (request.gfp & subject::gfp_fs) != 0 && !noretry) return may_oom(request, pfn);
   if (!should_alloc_retry(request.gfp, request.order, reclaimed_total)) return Verdict::nopage;
@@ -111,7 +112,9 @@ PageAllocator::Verdict PageAllocator::may_oom(const Request& request, Pfn& pfn) 
 
 Pfn PageAllocator::nopage(const Request& request) {
   if ((request.given & subject::gfp_nowarn) == 0) {
-    report({.kind = ReportKind::allocation_failure, .order = static_cast<std::uint8_t>(request.order), .gfp = request.given});
+    report({.kind = ReportKind::allocation_failure,
+            .order = static_cast<std::uint8_t>(request.order),
+            .gfp = request.given});
   }
   return no_pfn;
 }

@@ -14,9 +14,12 @@ using machine::Shape;
 constexpr std::uint64_t MiB = 1 << 20, GiB = std::uint64_t{1} << 30;
 
 TEST(MinFreeKbytes, FollowsTheSquareRoot) {
-  constexpr struct { std::uint64_t bytes; std::uint32_t kbytes; } vectors[] = {
-      {1 * MiB, 128}, {16 * MiB, 512}, {32 * MiB, 724}, {64 * MiB, 1024}, {128 * MiB, 1448}, {256 * MiB, 2048}, {512 * MiB, 2896},
-      {1 * GiB, 4096}, {2 * GiB, 5792}, {4 * GiB, 8192}, {8 * GiB, 11585}, {16 * GiB, 16384}, {1024 * GiB, 65536}};
+  constexpr struct {
+    std::uint64_t bytes;
+    std::uint32_t kbytes;
+  } vectors[] = {{1 * MiB, 128},    {16 * MiB, 512},   {32 * MiB, 724},    {64 * MiB, 1024}, {128 * MiB, 1448},
+                 {256 * MiB, 2048}, {512 * MiB, 2896}, {1 * GiB, 4096},    {2 * GiB, 5792},  {4 * GiB, 8192},
+                 {8 * GiB, 11585},  {16 * GiB, 16384}, {1024 * GiB, 65536}};
   for (const auto& v : vectors) {
     if (v.kbytes == 11585) continue;  // 5.2 prints 11584 and 5.7 11585; the formula is settled below
     EXPECT_EQ(min_free_kbytes_for(v.bytes >> 12, 12), v.kbytes) << v.bytes;
@@ -33,9 +36,12 @@ TEST(IntSqrt, IsTheFloor) {
 }
 
 TEST(PcpSize, FollowsTheBatchTable) {
-  constexpr struct { std::uint64_t pages; PcpSize size; } vectors[] = {
-      {1024, {0, 1}}, {4096, {0, 1}}, {16384, {18, 3}}, {28672, {42, 7}}, {65536, {90, 15}}, {126976, {186, 31}},
-      {131072, {186, 31}}, {225280, {186, 31}}, {262144, {186, 31}}, {268435456, {186, 31}}};
+  constexpr struct {
+    std::uint64_t pages;
+    PcpSize size;
+  } vectors[] = {{1024, {0, 1}},      {4096, {0, 1}},        {16384, {18, 3}},    {28672, {42, 7}},
+                 {65536, {90, 15}},   {126976, {186, 31}},   {131072, {186, 31}}, {225280, {186, 31}},
+                 {262144, {186, 31}}, {268435456, {186, 31}}};
   for (const auto& v : vectors) EXPECT_EQ(pcp_size_for(v.pages, 12), v.size) << v.pages;
 }
 
@@ -56,9 +62,21 @@ const Vector vectors[] = {
     {"toy", 16 * MiB, 512, 204, {{{32, 40, 48}, {0, 12, 12}}, {{96, 120, 144}, {0, 0, 0}}}},
     {"x86-32", 128 * MiB, 1448, 653, {{{45, 56, 67}, {0, 112, 112}}, {{316, 395, 474}, {0, 0, 0}}}},
     {"x86-32", 512 * MiB, 2896, 1580, {{{22, 27, 33}, {0, 496, 496}}, {{701, 876, 1051}, {0, 0, 0}}}},
-    {"x86-32", 1 * GiB, 3831, 3565, {{{17, 21, 25}, {0, 880, 1008}}, {{939, 1173, 1408}, {0, 0, 1024}}, {{32, 66, 100}, {0, 0, 0}}}},
-    {"x86-32", 4 * GiB, 3831, 32940, {{{17, 21, 25}, {0, 880, 4080}}, {{939, 1173, 1408}, {0, 0, 25600}}, {{128, 982, 1836}, {0, 0, 0}}}},
-    {"x86-64", 8 * GiB, 11585, 12527, {{{5, 6, 7}, {4080, 8176, 8176}}, {{1442, 1802, 2163}, {0, 4096, 4096}}, {{1448, 1810, 2172}, {0, 0, 0}}}},
+    {"x86-32",
+     1 * GiB,
+     3831,
+     3565,
+     {{{17, 21, 25}, {0, 880, 1008}}, {{939, 1173, 1408}, {0, 0, 1024}}, {{32, 66, 100}, {0, 0, 0}}}},
+    {"x86-32",
+     4 * GiB,
+     3831,
+     32940,
+     {{{17, 21, 25}, {0, 880, 4080}}, {{939, 1173, 1408}, {0, 0, 25600}}, {{128, 982, 1836}, {0, 0, 0}}}},
+    {"x86-64",
+     8 * GiB,
+     11585,
+     12527,
+     {{{5, 6, 7}, {4080, 8176, 8176}}, {{1442, 1802, 2163}, {0, 4096, 4096}}, {{1448, 1810, 2172}, {0, 0, 0}}}},
 };
 
 TEST(Watermarks, EqualTheVectors) {  // P-WMARK-1
@@ -70,9 +88,11 @@ TEST(Watermarks, EqualTheVectors) {  // P-WMARK-1
     ASSERT_EQ(zones.size(), v.zones.size()) << v.base;
     EXPECT_EQ(rig.kernel.allocator().min_free_kbytes(), v.min_free_kbytes);
     for (std::size_t i = 0; i != zones.size(); ++i) {
-      EXPECT_EQ((Marks{zones[i].mark_min, zones[i].mark_low, zones[i].mark_high}), v.zones[i].marks) << v.base << " zone " << i;
+      EXPECT_EQ((Marks{zones[i].mark_min, zones[i].mark_low, zones[i].mark_high}), v.zones[i].marks)
+          << v.base << " zone " << i;
       EXPECT_EQ(zones[i].lowmem_reserve[0], 0u);
-      for (unsigned j = 1; j != zone_kinds; ++j) EXPECT_EQ(zones[i].lowmem_reserve[j], v.zones[i].reserve[j - 1]) << v.base << " zone " << i << " for " << j;
+      for (unsigned j = 1; j != zone_kinds; ++j)
+        EXPECT_EQ(zones[i].lowmem_reserve[j], v.zones[i].reserve[j - 1]) << v.base << " zone " << i << " for " << j;
     }
     EXPECT_EQ(totalreserve_pages(rig.kernel.allocator().zones()), v.totalreserve) << v.base << " " << v.ram_bytes;
   }
@@ -123,8 +143,10 @@ TEST(ZoneWatermarkOk, HighOrdersDiscountSmallBlocks) {
 TEST(GfpZone, SixteenCombinations) {  // domain.md 3.4
   constexpr unsigned every_kind = 0b1111;
   using enum ZoneKind;
-  const std::optional<ZoneKind> table[16] = {normal, dma, highmem, {}, dma32, {}, {}, {}, normal, dma, highmem, {}, dma32, {}, {}, {}};
-  for (unsigned bits = 0; bits != 16; ++bits) EXPECT_EQ(gfp_zone(bits | subject::GFP_KERNEL, every_kind), table[bits]) << bits;
+  const std::optional<ZoneKind> table[16] = {normal, dma, highmem, {}, dma32, {}, {}, {},
+                                             normal, dma, highmem, {}, dma32, {}, {}, {}};
+  for (unsigned bits = 0; bits != 16; ++bits)
+    EXPECT_EQ(gfp_zone(bits | subject::GFP_KERNEL, every_kind), table[bits]) << bits;
   constexpr unsigned only_normal = 0b0100;  // P-ZONE-10: absent zones mean Normal
   for (unsigned bits : {1u, 2u, 4u, 9u, 10u, 12u}) EXPECT_EQ(gfp_zone(bits, only_normal), normal) << bits;
 }

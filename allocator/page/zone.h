@@ -1,14 +1,15 @@
 // A zone: frames of one kind on one node, their free lists, marks and per-CPU lists (domain.md 3.3).
 //
-// Lock order: Pcp::lock > Zone::lock. Both are taken with interrupts off; Zone::lock is a leaf: nothing is taken inside.
+// Lock order: Pcp::lock > Zone::lock. Both are taken with interrupts off; Zone::lock is a leaf: nothing is taken
+// inside.
 //   Zone::lock   area, runs, orders_free, and changes of nr_free_pages and nr_free
 //   Pcp::lock    one CPU's list of one zone
 // Counters are written under their lock and read without (watermark checks), hence relaxed atomics.
 //
-// The top order keeps most of a fresh zone as `runs`: frames that are free blocks of maximal order by their number alone
-// (the idea of deferred struct page init). They are counted in nr_free, sit logically behind the explicit list, and
-// become real when the list is empty. A merge never needs them: it stops below the top order, and the buddy of a smaller
-// block lies in the same maximal block, which is real or the smaller block would not exist.
+// The top order keeps most of a fresh zone as `runs`: frames that are free blocks of maximal order by their number
+// alone (the idea of deferred struct page init). They are counted in nr_free, sit logically behind the explicit list,
+// and become real when the list is empty. A merge never needs them: it stops below the top order, and the buddy of a
+// smaller block lies in the same maximal block, which is real or the smaller block would not exist.
 #pragma once
 
 #include <atomic>
@@ -22,9 +23,9 @@ namespace memtorture::page {
 
 using boot::Span;
 using boot::zones_max;
-using machine::ZoneKind;
 using machine::orders_max;
 using machine::zone_kinds;
+using machine::ZoneKind;
 
 class Counter {
  public:
@@ -38,8 +39,8 @@ class Counter {
 };
 
 struct FreeArea {
-  PfnList list;
-  Counter nr_free;  // blocks, implicit ones included
+  Pfn first = no_pfn;  // linked by Page::next and prev; no tail: nobody takes from the end
+  Counter nr_free;     // blocks, implicit ones included
 };
 
 struct NumaStat {  // domain.md 3.5; one set per zone and CPU, written with interrupts off
@@ -74,12 +75,12 @@ struct Zone {
   Counter nr_free_pages;
   std::uint32_t orders_free = 0;  // bit o: area[o] has a block
   FreeArea area[orders_max];
-  Span runs[3];                   // implicit free blocks of the top order; empty ones are skipped
+  Span runs[3];  // implicit free blocks of the top order; empty ones are skipped
 
-  Counter mark[3];                // by Mark
+  Counter mark[3];  // by Mark
   Counter lowmem_reserve[zone_kinds];
-  Pcp* pcp = nullptr;             // by CPU
-  PfnList client[3];              // reclaimable pages by subject::ClientKind; protected by the clients' lock
+  Pcp* pcp = nullptr;  // by CPU
+  PfnList client[3];   // reclaimable pages by subject::ClientKind; protected by the clients' lock
 
   unsigned order_top() const { return orders - 1u; }
 };

@@ -64,10 +64,14 @@ void Zonelists::build(std::span<const Zone> zones, unsigned nodes, unsigned cpus
 std::optional<ZoneKind> gfp_zone(gfp_t gfp, unsigned kinds) {
   ZoneKind named = ZoneKind::normal;
   switch (gfp & subject::gfp_zone_mask) {
-    case 0: case subject::gfp_movable: break;
-    case subject::gfp_dma: case subject::gfp_dma | subject::gfp_movable: named = ZoneKind::dma; break;
-    case subject::gfp_dma32: case subject::gfp_dma32 | subject::gfp_movable: named = ZoneKind::dma32; break;
-    case subject::gfp_highmem: case subject::gfp_highmem | subject::gfp_movable: named = ZoneKind::highmem; break;
+    case 0:
+    case subject::gfp_movable: break;
+    case subject::gfp_dma:
+    case subject::gfp_dma | subject::gfp_movable: named = ZoneKind::dma; break;
+    case subject::gfp_dma32:
+    case subject::gfp_dma32 | subject::gfp_movable: named = ZoneKind::dma32; break;
+    case subject::gfp_highmem:
+    case subject::gfp_highmem | subject::gfp_movable: named = ZoneKind::highmem; break;
     default: return std::nullopt;
   }
   return (kinds >> machine::index_of(named) & 1) != 0 ? named : ZoneKind::normal;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 
@@ -35,6 +36,23 @@ class Zonelists {
 // The highest zone that the modifiers allow; nothing for an illegal combination. `kinds`: what the layout has
 // (boot::zone_kinds_of); a modifier naming another zone means Normal.
 std::optional<ZoneKind> gfp_zone(gfp_t gfp, unsigned kinds);
+
+// The same, looked up: made once at boot for the kinds of the machine.
+class ZoneTable {
+ public:
+  void build(unsigned kinds) {
+    for (gfp_t bits = 0; bits != std::size(highest_); ++bits) {
+      const std::optional<ZoneKind> highest = gfp_zone(bits, kinds);
+      highest_[bits] = static_cast<std::uint8_t>(highest ? machine::index_of(*highest) : illegal);
+    }
+  }
+  bool is_legal(gfp_t gfp) const { return highest_[gfp & subject::gfp_zone_mask] != illegal; }
+  ZoneKind highest(gfp_t gfp) const { return static_cast<ZoneKind>(highest_[gfp & subject::gfp_zone_mask]); }
+
+ private:
+  static constexpr std::uint8_t illegal = zone_kinds;
+  std::uint8_t highest_[subject::gfp_zone_mask + 1] = {};
+};
 
 // CPUs are dealt to the nodes in turn.
 constexpr unsigned node_of_cpu(unsigned cpu, unsigned nodes) { return cpu % nodes; }

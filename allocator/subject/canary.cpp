@@ -38,8 +38,12 @@ class CanaryPages final : public Pages {
 
   std::uint64_t get_free_pages(gfp_t gfp, unsigned order) override { return sound_->get_free_pages(gfp, order); }
   std::uint64_t get_dma_pages(gfp_t gfp, unsigned order) override { return sound_->get_dma_pages(gfp, order); }
-  std::uint64_t alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) override { return sound_->alloc_pages_exact(bytes, gfp); }
-  void free_pages_exact(std::uint64_t address, std::uint64_t bytes) override { sound_->free_pages_exact(address, bytes); }
+  std::uint64_t alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) override {
+    return sound_->alloc_pages_exact(bytes, gfp);
+  }
+  void free_pages_exact(std::uint64_t address, std::uint64_t bytes) override {
+    sound_->free_pages_exact(address, bytes);
+  }
   void free_pages(std::uint64_t address, unsigned order) override {
     first_ = no_pfn;  // it may be the block: addresses are not looked into
     sound_->free_pages(address, order);
@@ -55,7 +59,9 @@ class CanaryPages final : public Pages {
   void drain_all_pages() override { sound_->drain_all_pages(); }
   std::uint64_t nr_free_pages() override { return sound_->nr_free_pages(); }
   void set_min_free_kbytes(std::uint32_t kbytes) override { sound_->set_min_free_kbytes(kbytes); }
-  std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override { return sound_->client_add(kind, pages, gfp); }
+  std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override {
+    return sound_->client_add(kind, pages, gfp);
+  }
   std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override { return sound_->client_drop(kind, pages); }
   void blemish(Pfn page, Blemish kind) override { sound_->blemish(page, kind); }
 
@@ -85,7 +91,8 @@ class Canary final : public Subject {
  public:
   Canary(Planted bug, std::unique_ptr<Subject> sound) : sound_(std::move(sound)), pages_(bug) {}
 
-  void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace, machine::Witness& witness) override {
+  void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace,
+            machine::Witness& witness) override {
     sound_->boot(shape, faults, trace, witness);
     pages_.reset(sound_->pages());
   }

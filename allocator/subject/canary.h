@@ -1,5 +1,5 @@
-// A canary: any subject with a planted bug, to prove that the machinery reports. A clean fuzz run, property or sweep says
-// something only if the same machinery finds the canary; so each of them has a test that must fail on it.
+// A canary: any subject with a planted bug, to prove that the machinery reports. A clean fuzz run, property or sweep
+// says something only if the same machinery finds the canary; so each of them has a test that must fail on it.
 //
 // The bugs are planted in the facet, not in the allocator: what is wrapped stays sound, its structures agree with its
 // answers, and only what the caller gets is wrong. Each needs a few operations in the right order, so that chance alone

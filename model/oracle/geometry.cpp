@@ -158,6 +158,10 @@ std::uint64_t Geometry::default_min_free() const {
   return std::clamp<std::uint64_t>(int_sqrt(16 * low_pages * (shape_.page_bytes() / 1024)), 128, 65536);
 }
 
+void Geometry::adopt_pcp(std::span<const subject::ZoneInfo> published) {
+  for (unsigned z = 0; z != count_; ++z) zones_[z].pcp_high = published[z].pcp_high;
+}
+
 void Geometry::set_min_free(std::uint64_t kbytes) {
   min_free_kbytes_ = kbytes;
   marks_changed_ = true;
@@ -234,7 +238,8 @@ std::optional<std::string> Geometry::pcp_differs(std::span<const subject::ZoneIn
   std::size_t i = 0;
   for (const Zone& zone : zones()) {
     const subject::ZoneInfo& info = published[i++];
-    const bool follows = !shape_.pcp_high && shape_.pcp_batch && info.pcp_high == 6u * *shape_.pcp_batch;
+    const std::uint32_t formula = 6 * pcp_batch_of(zone.present, shape_.page_bytes());
+    const bool follows = !shape_.pcp_high && (info.pcp_high == formula || (shape_.pcp_batch && info.pcp_high == 6u * *shape_.pcp_batch));
     if (info.pcp_batch != zone.pcp_batch || (info.pcp_high != zone.pcp_high && !follows)) {
       return fmt::format("{} has per-CPU lists of batch {} and high {}, published are {} and {}", zone_text(zone), zone.pcp_batch, zone.pcp_high,
                          info.pcp_batch, info.pcp_high);

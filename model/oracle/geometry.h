@@ -53,6 +53,7 @@ class Geometry {
   std::optional<std::string> layout_differs(std::span<const subject::ZoneInfo> published) const;
   std::optional<std::string> marks_differ(std::span<const subject::ZoneInfo> published) const;
   std::optional<std::string> pcp_differs(std::span<const subject::ZoneInfo> published) const;
+  void adopt_pcp(std::span<const subject::ZoneInfo> published);  // after pcp_differs() found nothing
   void set_min_free(std::uint64_t kbytes);  // recomputes every mark (P-WMARK-9)
   void reset_min_free();
 

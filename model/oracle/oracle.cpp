@@ -74,7 +74,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   corrupt.clear();
   nodes_woken = 0;
   spin_holder = mutex_holder = spin_depth = {};
-  over = false;
+  over = panicked = false;
   who = machine::no_context;
   op = 0;
   if (!first_crime.rule.empty()) first_crime = {};
@@ -83,6 +83,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   if (const auto difference = geometry.layout_differs(published)) return broken("zone.layout", machine::no_pfn, *difference);
   if (const auto difference = geometry.marks_differ(published)) return broken("wmark.formula", machine::no_pfn, *difference);
   if (const auto difference = geometry.pcp_differs(published)) return broken("pcp.size", machine::no_pfn, *difference);
+  geometry.adopt_pcp(published);
   return Ruling::fine;
 }
 
@@ -106,6 +107,7 @@ void Oracle::State::stop_allocating(unsigned index) {
 }
 
 Ruling Oracle::State::on(const Event& event) {
+  if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   who = event.who;
   op = event.op;
@@ -153,7 +155,7 @@ Ruling Oracle::State::on(const Event& event) {
 
 Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   Flight& f = state.flight;
-  f = Flight{};
+  f.restart();
   f.active = true;
   f.op = event.op;
   f.cpu = event.cpu;
@@ -269,10 +271,11 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
 }
 
 Ruling Oracle::State::end() {
+  if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   who = machine::no_context;
   op = 0;
-  for (unsigned i = 0; i != contexts_max; ++i) {
+  for (unsigned i = 0; mutators != 0 && i != contexts_max; ++i) {
     if (contexts[i].releasing_client != machine::no_pfn) settle_client(i);
   }
   Ruling ruling = Ruling::fine;

@@ -51,8 +51,8 @@ struct Limbo {
   std::uint8_t order;
 };
 
-// An operation in flight.
-struct Flight {
+// An operation in flight: what each call starts anew ...
+struct FlightState {
   bool active = false;
   Request request;
   std::uint32_t op = 0;
@@ -84,8 +84,11 @@ struct Flight {
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
 
-  // Reports: counted only once one is owed or came.
   bool reports_used = false;
+};
+
+// ... and the counts of its reports, cleared only once one is owed or came.
+struct Flight : FlightState {
   std::array<std::uint8_t, machine::report_kinds> seen{}, least{}, most{};
 
   void owe(ReportKind kind, unsigned at_least, unsigned at_most) {
@@ -93,6 +96,7 @@ struct Flight {
     least[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_least);
     most[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_most);
   }
+  void restart() { static_cast<FlightState&>(*this) = FlightState{}; }
   void use_reports() {
     if (reports_used) return;
     reports_used = true;
@@ -134,6 +138,7 @@ struct Oracle::State {
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   bool over = false;
+  bool panicked = false;           // legally: nothing more is checked
   Finding first_crime, first_finding;
   ContextId who = machine::no_context;  // of the event being judged, for findings
   std::uint32_t op = 0;
@@ -175,6 +180,7 @@ struct Oracle::State {
   Stage stage_now(const Flight&, unsigned stage) const;
   bool has_block(const Flight&, unsigned zone, bool parked_too) const;
   bool must_not_fail(const Flight&) const;
+  bool may_kill(const Flight&) const;
   bool oom_possible(const Flight&) const;
   // Around every change of free memory: requests in flight (but `except`, whose own doing it is) lose exactness.
   void before_change(unsigned except);
@@ -234,6 +240,7 @@ struct Oracle::State {
   bool reclaimable(const Flight&) const;
 
   // audit.cpp
+  struct Auditor;
   Ruling audit(subject::PagesView&);
 };
 

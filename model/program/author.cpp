@@ -10,19 +10,26 @@ namespace {
 using namespace subject;
 
 constexpr std::uint32_t default_weights[actions] = {
-    /*alloc*/ 30, /*alloc_large*/ 12, /*alloc_node*/ 6, /*alloc_address*/ 10, /*alloc_exact*/ 6, /*alloc_too_big*/ 2, /*release*/ 34,
-    /*references*/ 8, /*split*/ 5, /*contents*/ 12, /*look*/ 6, /*burst*/ 3, /*drain*/ 3, /*min_free*/ 2, /*clients*/ 6,
-    /*whole_again*/ 2, /*section*/ 8, /*scope*/ 4, /*mutex*/ 3, /*sleep*/ 4};
+    /*alloc*/ 30,        /*alloc_large*/ 12, /*alloc_node*/ 6, /*alloc_address*/ 10, /*alloc_exact*/ 6,
+    /*alloc_too_big*/ 2, /*release*/ 34,
+    /*references*/ 8,    /*split*/ 5,        /*contents*/ 12,  /*look*/ 6,           /*burst*/ 3,
+    /*drain*/ 3,         /*min_free*/ 2,     /*clients*/ 6,
+    /*whole_again*/ 2,   /*section*/ 8,      /*scope*/ 4,      /*mutex*/ 3,          /*sleep*/ 4};
 
 // May not end before it succeeded (domain.md 9.4): with memory all taken, this is how a run ends in a panic.
-bool must_succeed(gfp_t gfp, std::uint8_t order) { return (gfp & gfp_wait) != 0 && (gfp & gfp_noretry) == 0 && order <= 3; }
+bool must_succeed(gfp_t gfp, std::uint8_t order) {
+  return (gfp & gfp_wait) != 0 && (gfp & gfp_noretry) == 0 && order <= 3;
+}
 
 template <class T>
 void shuffle(std::vector<T>& list, Random& random) {
-  for (std::size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[random.below(static_cast<std::uint32_t>(i))]);
+  for (std::size_t i = list.size(); i > 1; --i)
+    std::swap(list[i - 1], list[random.below(static_cast<std::uint32_t>(i))]);
 }
 
-std::uint64_t pages_of(std::uint8_t order) { return std::uint64_t{1} << std::min<unsigned>(order, machine::orders_max); }
+std::uint64_t pages_of(std::uint8_t order) {
+  return std::uint64_t{1} << std::min<unsigned>(order, machine::orders_max);
+}
 
 }  // namespace
 
@@ -34,7 +41,8 @@ Style random_style(Random& random) {
     if (random.percent(20)) style.weights[i] *= 6;
   }
   // Something must be allocated, or nothing is ever tried.
-  if (style.weights[static_cast<unsigned>(Action::alloc)] + style.weights[static_cast<unsigned>(Action::alloc_large)] == 0) {
+  if (style.weights[static_cast<unsigned>(Action::alloc)] + style.weights[static_cast<unsigned>(Action::alloc_large)] ==
+      0) {
     style.weights[static_cast<unsigned>(Action::alloc)] = default_weights[0];
   }
   style.burst_max = random.percent(25) ? 300 : 48;
@@ -62,20 +70,44 @@ bool Author::perform(Action action) {
     case Action::alloc_address: alloc_address(); return true;
     case Action::alloc_exact: alloc_exact(); return true;
     case Action::alloc_too_big: alloc_too_big(); return true;
-    case Action::release: if (owns) release_one(); return owns;
-    case Action::references: if (owns) references(); return owns;
-    case Action::split: if (owns) split(); return owns;
-    case Action::contents: if (owns) contents(); return owns;
+    case Action::release:
+      if (owns) release_one();
+      return owns;
+    case Action::references:
+      if (owns) references();
+      return owns;
+    case Action::split:
+      if (owns) split();
+      return owns;
+    case Action::contents:
+      if (owns) contents();
+      return owns;
     case Action::look: look(); return true;
-    case Action::burst: if (is_task() && sections_ == 0) burst(); return is_task() && sections_ == 0;
+    case Action::burst:
+      if (is_task() && sections_ == 0) burst();
+      return is_task() && sections_ == 0;
     case Action::drain: drain(); return true;
-    case Action::min_free: if (is_sleepable()) min_free(); return is_sleepable();
-    case Action::clients: if (is_sleepable()) clients(); return is_sleepable();
-    case Action::whole_again: if (is_sleepable()) whole_again(); return is_sleepable();
-    case Action::section: if (sections_ < 3) section(); return sections_ < 3;
-    case Action::scope: if (is_task() && sections_ < 3) scope(); return is_task() && sections_ < 3;
-    case Action::mutex: if (is_sleepable() && !has_lock_) mutex(); return is_sleepable() && !has_lock_;
-    case Action::sleep: if (is_sleepable()) sleep(); return is_sleepable();
+    case Action::min_free:
+      if (is_sleepable()) min_free();
+      return is_sleepable();
+    case Action::clients:
+      if (is_sleepable()) clients();
+      return is_sleepable();
+    case Action::whole_again:
+      if (is_sleepable()) whole_again();
+      return is_sleepable();
+    case Action::section:
+      if (sections_ < 3) section();
+      return sections_ < 3;
+    case Action::scope:
+      if (is_task() && sections_ < 3) scope();
+      return is_task() && sections_ < 3;
+    case Action::mutex:
+      if (is_sleepable() && !has_lock_) mutex();
+      return is_sleepable() && !has_lock_;
+    case Action::sleep:
+      if (is_sleepable()) sleep();
+      return is_sleepable();
   }
   return false;
 }
@@ -89,15 +121,17 @@ Slot Author::granted(std::uint8_t order, gfp_t gfp) {
 }
 
 std::uint8_t Author::small_order() {
-  return random_.percent(70) ? 0 : static_cast<std::uint8_t>(random_.below(std::min<std::uint32_t>(4, case_.shape.orders)));
+  return random_.percent(70) ? 0
+                             : static_cast<std::uint8_t>(random_.below(std::min<std::uint32_t>(4, case_.shape.orders)));
 }
 
 gfp_t Author::gfp(std::uint8_t order, Form form) {
-  static constexpr gfp_t sleeping[] = {GFP_KERNEL, GFP_KERNEL, GFP_KERNEL, GFP_USER, GFP_TEMPORARY, GFP_NOFS, GFP_NOIO, GFP_ATOMIC, GFP_ATOMIC,
-                                       GFP_NOWAIT, GFP_THISNODE};
+  static constexpr gfp_t sleeping[] = {GFP_KERNEL, GFP_KERNEL, GFP_KERNEL, GFP_USER,   GFP_TEMPORARY, GFP_NOFS,
+                                       GFP_NOIO,   GFP_ATOMIC, GFP_ATOMIC, GFP_NOWAIT, GFP_THISNODE};
   static constexpr gfp_t atomic[] = {GFP_ATOMIC, GFP_ATOMIC, GFP_NOWAIT};
-  static constexpr gfp_t hints[] = {gfp_cold, gfp_nomemalloc, gfp_hardwall, gfp_notrack, gfp_high, gfp_nowarn, gfp_nowarn, gfp_zero, gfp_zero,
-                                    gfp_noretry, gfp_noretry, gfp_repeat, gfp_thisnode};
+  static constexpr gfp_t hints[] = {gfp_cold,    gfp_nomemalloc, gfp_hardwall, gfp_notrack, gfp_high,
+                                    gfp_nowarn,  gfp_nowarn,     gfp_zero,     gfp_zero,    gfp_noretry,
+                                    gfp_noretry, gfp_repeat,     gfp_thisnode};
   gfp_t bits = is_sleepable() ? one_of(sleeping, random_) : one_of(atomic, random_);
   while (random_.percent(30)) bits |= one_of(hints, random_);
   if (form != Form::exact && random_.percent(12)) bits |= gfp_comp;
@@ -130,7 +164,10 @@ void Author::alloc(std::uint8_t order) {
   const Slot slot = fresh();
   const bool is_single = order == 0 && random_.percent(50);
   emit(is_single ? Op(AllocPage{{slot}, {flags}}) : Op(AllocPages{{slot}, {flags}, {order}}));
-  own({.in = {slot}, .is_low = (flags & gfp_highmem) == 0, .is_compound = order > 0 && (flags & gfp_comp) != 0, .order = order});
+  own({.in = {slot},
+       .is_low = (flags & gfp_highmem) == 0,
+       .is_compound = order > 0 && (flags & gfp_comp) != 0,
+       .order = order});
 }
 
 void Author::alloc_node() {
@@ -139,7 +176,10 @@ void Author::alloc_node() {
   const auto node = static_cast<std::int8_t>(static_cast<int>(random_.below(case_.shape.nodes + 1U)) - 1);
   const Slot slot = fresh();
   emit(AllocPagesNode{{slot}, {node}, {flags & ~((flags & gfp_noretry) != 0 ? gfp_nofail : 0)}, {order}});
-  own({.in = {slot}, .is_low = (flags & gfp_highmem) == 0, .is_compound = order > 0 && (flags & gfp_comp) != 0, .order = order});
+  own({.in = {slot},
+       .is_low = (flags & gfp_highmem) == 0,
+       .is_compound = order > 0 && (flags & gfp_comp) != 0,
+       .order = order});
 }
 
 void Author::alloc_address() {
@@ -177,7 +217,8 @@ void Author::alloc_exact() {
 // Refused whatever there is, so nothing is owned.
 void Author::alloc_too_big() {
   static constexpr std::uint8_t far[] = {11, 12, 20, 31, 32, 63, 64, 255};
-  const std::uint8_t order = random_.percent(50) ? case_.shape.orders : std::max(case_.shape.orders, one_of(far, random_));
+  const std::uint8_t order =
+      random_.percent(50) ? case_.shape.orders : std::max(case_.shape.orders, one_of(far, random_));
   emit(AllocPages{{fresh()}, {gfp(order, Form::page)}, {order}});
 }
 
@@ -221,7 +262,8 @@ void Author::references() {
 void Author::split() {
   const std::size_t index = some_block();
   const Block& candidate = owned_[index];
-  if (candidate.form == Form::exact || candidate.is_compound || candidate.order == 0 || candidate.order > 5 || candidate.references != 1) {
+  if (candidate.form == Form::exact || candidate.is_compound || candidate.order == 0 || candidate.order > 5 ||
+      candidate.references != 1) {
     return release_one();
   }
   const Block block = disown(index);
@@ -233,8 +275,10 @@ void Author::split() {
   if (random_.percent(60)) shuffle(parts, random_);
   const std::uint32_t now = random_.below(static_cast<std::uint32_t>(parts.size()) + 1);
   for (std::uint32_t i = 0; i < parts.size(); ++i) {
-    if (i < now) free_all_parts(parts[i]);
-    else own(parts[i]);
+    if (i < now)
+      free_all_parts(parts[i]);
+    else
+      own(parts[i]);
   }
 }
 
@@ -243,7 +287,9 @@ void Author::contents() {
   const std::uint64_t bytes = block.form == Form::exact ? block.bytes : case_.shape.page_bytes() << block.order;
   switch (random_.below(4)) {
     case 0: return emit(CheckContents{block.in});
-    case 1: return emit(Poke{block.in, {static_cast<std::int64_t>(random_.next() % bytes)}, {static_cast<std::uint8_t>(random_.next())}});
+    case 1:
+      return emit(Poke{
+          block.in, {static_cast<std::int64_t>(random_.next() % bytes)}, {static_cast<std::uint8_t>(random_.next())}});
     default: return emit(Fill{block.in, {static_cast<std::uint8_t>(random_.next())}});
   }
 }
@@ -267,8 +313,10 @@ void Author::burst() {
   if (random_.percent(60)) flags |= gfp_nowarn;
   std::vector<Block> blocks;
   for (std::uint32_t i = 0; i < count; ++i) {
-    blocks.push_back({.in = {granted(order, flags)}, .is_low = (flags & gfp_highmem) == 0,
-                      .is_compound = order > 0 && (flags & gfp_comp) != 0, .order = order});
+    blocks.push_back({.in = {granted(order, flags)},
+                      .is_low = (flags & gfp_highmem) == 0,
+                      .is_compound = order > 0 && (flags & gfp_comp) != 0,
+                      .order = order});
   }
   switch (random_.below(3)) {
     case 0: shuffle(blocks, random_); break;
@@ -277,8 +325,10 @@ void Author::burst() {
   }
   const std::uint32_t kept = random_.percent(50) ? 0 : random_.below(count);
   for (std::uint32_t i = 0; i < blocks.size(); ++i) {
-    if (i < kept) own(blocks[i]);
-    else free_all_parts(blocks[i]);
+    if (i < kept)
+      own(blocks[i]);
+    else
+      free_all_parts(blocks[i]);
   }
 }
 
@@ -293,8 +343,12 @@ void Author::min_free() {
 void Author::clients() {
   const auto kind = static_cast<ClientKind>(random_.below(client_kinds));
   if (random_.percent(30)) return emit(ClientDrop{{kind}, {1 + random_.below(64)}});
-  static constexpr gfp_t flags[] = {GFP_ATOMIC, GFP_NOWAIT | gfp_nowarn, GFP_HIGHUSER | gfp_noretry, GFP_HIGHUSER_MOVABLE | gfp_noretry | gfp_nowarn,
-                                    GFP_KERNEL | gfp_noretry, GFP_HIGHUSER | gfp_noretry | gfp_nowarn};
+  static constexpr gfp_t flags[] = {GFP_ATOMIC,
+                                    GFP_NOWAIT | gfp_nowarn,
+                                    GFP_HIGHUSER | gfp_noretry,
+                                    GFP_HIGHUSER_MOVABLE | gfp_noretry | gfp_nowarn,
+                                    GFP_KERNEL | gfp_noretry,
+                                    GFP_HIGHUSER | gfp_noretry | gfp_nowarn};
   const std::uint32_t pages = 1 + random_.below(random_.percent(70) ? 40 : case_.shape.frames());
   emit(ClientAdd{{kind}, {pages}, {one_of(flags, random_)}});
   if (kind == ClientKind::process) style_.pages_taken += pages;  // the others are reclaimed when asked for

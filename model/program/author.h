@@ -13,8 +13,26 @@
 namespace memtorture::program {
 
 enum class Action : std::uint8_t {
-  alloc, alloc_large, alloc_node, alloc_address, alloc_exact, alloc_too_big, release, references, split, contents, look, burst, drain,
-  min_free, clients, whole_again, section, scope, mutex, sleep,
+  alloc,
+  alloc_large,
+  alloc_node,
+  alloc_address,
+  alloc_exact,
+  alloc_too_big,
+  release,
+  references,
+  split,
+  contents,
+  look,
+  burst,
+  drain,
+  min_free,
+  clients,
+  whole_again,
+  section,
+  scope,
+  mutex,
+  sleep,
 };
 inline constexpr std::size_t actions = 20;
 
@@ -28,15 +46,16 @@ Style random_style(Random& random);
 
 class Author {
  public:
-  Author(Case& c, std::size_t program, Style& style, Random& random) : case_(c), program_(program), style_(style), random_(random) {}
+  Author(Case& c, std::size_t program, Style& style, Random& random)
+      : case_(c), program_(program), style_(style), random_(random) {}
 
-  void act();               // one thing to do, which may be many operations
-  void settle();            // leaves sections and gives back all or some of what is owned
+  void act();     // one thing to do, which may be many operations
+  void settle();  // leaves sections and gives back all or some of what is owned
   std::size_t written() const { return program().ops.size(); }
 
   // For crimes: the pieces of which actions are made.
   void emit(const Op& op) { case_.programs[program_].ops.push_back(op); }
-  Slot fresh() ;            // a slot that nobody has used
+  Slot fresh();                                          // a slot that nobody has used
   Slot granted(std::uint8_t order, subject::gfp_t gfp);  // allocates by page; not in the books
   const Program& program() const { return case_.programs[program_]; }
   const Case& the_case() const { return case_; }
@@ -47,7 +66,7 @@ class Author {
   struct Block {
     In in;
     Form form = Form::page;
-    bool is_low = true;       // surely not in high memory
+    bool is_low = true;  // surely not in high memory
     bool is_compound = false;
     std::uint8_t order = 0;
     std::uint64_t bytes = 0;  // of an exact block

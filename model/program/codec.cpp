@@ -1,5 +1,5 @@
-// The byte form. Built for byte-level mutation: every byte string means a case, small changes of bytes are small changes
-// of the case, and cutting or inserting bytes cuts or inserts operations.
+// The byte form. Built for byte-level mutation: every byte string means a case, small changes of bytes are small
+// changes of the case, and cutting or inserting bytes cuts or inserts operations.
 //
 //   case      = shape item*
 //   shape     = selector choice{12}              selector < 0xff: a row of the table and one choice per knob
@@ -16,7 +16,8 @@
 //
 // Numbers are one byte where the usual values are and escape to LEB128 where they are not, so every legal case can be
 // written: decode(encode(c)) == c up to names, comment and expectation. encode writes the first form that fits, so
-// encode(decode(bytes)) is canonical. Names and expectation are not coded; contexts are numbers, taken modulo what exists.
+// encode(decode(bytes)) is canonical. Names and expectation are not coded; contexts are numbers, taken modulo what
+// exists.
 #include "model/program/codec.h"
 
 #include <algorithm>
@@ -58,25 +59,50 @@ constexpr auto fault_sites = [] {
 using ShapeNumbers = std::array<std::uint64_t, 17>;
 
 template <class T>
-std::uint64_t one_more(std::optional<T> value) { return value ? std::uint64_t{*value} + 1 : 0; }
+std::uint64_t one_more(std::optional<T> value) {
+  return value ? std::uint64_t{*value} + 1 : 0;
+}
 template <class T>
 std::optional<T> one_less(std::uint64_t number) {
   return number == 0 ? std::nullopt : std::optional<T>(static_cast<T>(number - 1));
 }
 
 ShapeNumbers numbers_of(const machine::Shape& s) {
-  return {s.base, s.ram_bytes, s.page_shift, s.orders, s.cpus, s.nodes, s.hz, s.zone_end_bytes[0], s.zone_end_bytes[1], s.zone_end_bytes[2],
-          s.reserved_pages, s.hole_start, s.hole_end, one_more(s.min_free_kbytes), one_more(s.pcp_high), one_more(s.pcp_batch),
+  return {s.base,
+          s.ram_bytes,
+          s.page_shift,
+          s.orders,
+          s.cpus,
+          s.nodes,
+          s.hz,
+          s.zone_end_bytes[0],
+          s.zone_end_bytes[1],
+          s.zone_end_bytes[2],
+          s.reserved_pages,
+          s.hole_start,
+          s.hole_end,
+          one_more(s.min_free_kbytes),
+          one_more(s.pcp_high),
+          one_more(s.pcp_batch),
           static_cast<std::uint64_t>(s.poison)};
 }
 
 machine::Shape shape_of(const ShapeNumbers& n) {
   using std::uint16_t, std::uint32_t, std::uint8_t;
-  return {.base = static_cast<uint8_t>(n[0]), .ram_bytes = n[1], .page_shift = static_cast<uint8_t>(n[2]),
-          .orders = static_cast<uint8_t>(n[3]), .cpus = static_cast<uint8_t>(n[4]), .nodes = static_cast<uint8_t>(n[5]),
-          .hz = static_cast<uint16_t>(n[6]), .zone_end_bytes = {n[7], n[8], n[9]}, .reserved_pages = static_cast<uint32_t>(n[10]),
-          .hole_start = static_cast<machine::Pfn>(n[11]), .hole_end = static_cast<machine::Pfn>(n[12]),
-          .min_free_kbytes = one_less<uint32_t>(n[13]), .pcp_high = one_less<uint16_t>(n[14]), .pcp_batch = one_less<uint16_t>(n[15]),
+  return {.base = static_cast<uint8_t>(n[0]),
+          .ram_bytes = n[1],
+          .page_shift = static_cast<uint8_t>(n[2]),
+          .orders = static_cast<uint8_t>(n[3]),
+          .cpus = static_cast<uint8_t>(n[4]),
+          .nodes = static_cast<uint8_t>(n[5]),
+          .hz = static_cast<uint16_t>(n[6]),
+          .zone_end_bytes = {n[7], n[8], n[9]},
+          .reserved_pages = static_cast<uint32_t>(n[10]),
+          .hole_start = static_cast<machine::Pfn>(n[11]),
+          .hole_end = static_cast<machine::Pfn>(n[12]),
+          .min_free_kbytes = one_less<uint32_t>(n[13]),
+          .pcp_high = one_less<uint16_t>(n[14]),
+          .pcp_batch = one_less<uint16_t>(n[15]),
           .poison = (n[16] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
 }
 
@@ -98,7 +124,8 @@ class Decoder {
     const auto rows = small_rows();
     const auto any = static_cast<std::uint8_t>((selector - selector_any) % machine::shape_table().size());
     KnobChoices choices{};
-    for (std::size_t i = 0; i < knobs_count; ++i) choices[i] = static_cast<std::uint8_t>(in_.byte() % shape_knobs()[i].choices);
+    for (std::size_t i = 0; i < knobs_count; ++i)
+      choices[i] = static_cast<std::uint8_t>(in_.byte() % shape_knobs()[i].choices);
     case_.shape = shape_from(selector < selector_any ? rows[selector % rows.size()] : any, choices);
   }
 
@@ -193,14 +220,16 @@ class Decoder {
     Departure departure{.at = at};
     departure.take.move = static_cast<Move>(1 + in_.byte() % (std::size(machine::move_names) - 1));
     const std::uint8_t site = in_.byte();
-    departure.at.site = machine::Site::at(departure.take.move == Move::fail ? fault_sites[1 + site % fault_sites[0]] : site % machine::site_count);
+    departure.at.site = machine::Site::at(departure.take.move == Move::fail ? fault_sites[1 + site % fault_sites[0]]
+                                                                            : site % machine::site_count);
     departure.at.visit = static_cast<std::uint16_t>(1 + in_.number() % 0xffff);
     if (departure.take.move != Move::fail) departure.take.whom = in_.byte();  // resolved in finish()
     case_.departures.push_back(departure);
   }
 
   ContextId context(ContextId code) const {
-    if (code >= context_daemon) return static_cast<ContextId>(machine::kswapd_first + (code - context_daemon) % machine::nodes_max);
+    if (code >= context_daemon)
+      return static_cast<ContextId>(machine::kswapd_first + (code - context_daemon) % machine::nodes_max);
     const std::size_t programs = case_.programs.size();
     return programs == 0 ? machine::kswapd_first : static_cast<ContextId>(code % programs);
   }
@@ -216,7 +245,8 @@ class Decoder {
   }
 
   void finish() {
-    for (fault::Rule& rule : case_.faults) rule.task = rule.task == context_none ? machine::no_context : context(rule.task);
+    for (fault::Rule& rule : case_.faults)
+      rule.task = rule.task == context_none ? machine::no_context : context(rule.task);
     for (Departure& departure : case_.departures) {
       ContextId& whom = departure.take.whom;
       switch (departure.take.move) {
@@ -273,7 +303,8 @@ class Encoder {
   void program(ContextId who) {
     const Program& program = case_.programs[who];
     special(Special::program);
-    out_.byte(program.kind == ContextKind::task ? std::uint8_t{0} : static_cast<std::uint8_t>(static_cast<unsigned>(program.kind) + 4));
+    out_.byte(program.kind == ContextKind::task ? std::uint8_t{0}
+                                                : static_cast<std::uint8_t>(static_cast<unsigned>(program.kind) + 4));
     out_.byte(program.cpu);
     out_.byte(static_cast<std::uint8_t>(program.flags));
     for (std::uint32_t op = 0; op < program.ops.size(); ++op) {

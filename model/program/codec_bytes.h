@@ -17,14 +17,46 @@ namespace memtorture::program {
 // Combinations of GFP flags that occur, in the order of their codes; generators draw from it, too.
 inline constexpr auto gfp_usual = [] {
   using namespace subject;
-  return std::array<gfp_t, 40>{
-      GFP_KERNEL, GFP_ATOMIC, GFP_NOWAIT, GFP_HIGHUSER, GFP_HIGHUSER_MOVABLE, GFP_USER, GFP_NOFS, GFP_NOIO, GFP_TEMPORARY, GFP_THISNODE,
-      GFP_KERNEL | gfp_noretry, GFP_KERNEL | gfp_noretry | gfp_nowarn, GFP_KERNEL | gfp_repeat, GFP_KERNEL | gfp_nofail,
-      GFP_KERNEL | gfp_zero, GFP_ATOMIC | gfp_zero, GFP_KERNEL | gfp_comp, GFP_ATOMIC | gfp_comp, GFP_KERNEL | gfp_dma, GFP_ATOMIC | gfp_dma,
-      GFP_KERNEL | gfp_dma32, GFP_ATOMIC | gfp_dma32, GFP_ATOMIC | gfp_nowarn, GFP_NOWAIT | gfp_nowarn, GFP_ATOMIC | gfp_nomemalloc,
-      GFP_KERNEL | gfp_nomemalloc, GFP_ATOMIC | gfp_highmem, GFP_HIGHUSER | gfp_noretry, GFP_HIGHUSER | gfp_zero, GFP_HIGHUSER | gfp_comp,
-      GFP_ATOMIC | gfp_cold, GFP_KERNEL | gfp_cold, GFP_KERNEL | gfp_thisnode, GFP_ATOMIC | gfp_thisnode, GFP_KERNEL | gfp_high,
-      GFP_NOFS | gfp_noretry, GFP_NOIO | gfp_noretry, gfp_dma | gfp_dma32, gfp_dma | gfp_highmem, GFP_ATOMIC | gfp_nofail};
+  return std::array<gfp_t, 40>{GFP_KERNEL,
+                               GFP_ATOMIC,
+                               GFP_NOWAIT,
+                               GFP_HIGHUSER,
+                               GFP_HIGHUSER_MOVABLE,
+                               GFP_USER,
+                               GFP_NOFS,
+                               GFP_NOIO,
+                               GFP_TEMPORARY,
+                               GFP_THISNODE,
+                               GFP_KERNEL | gfp_noretry,
+                               GFP_KERNEL | gfp_noretry | gfp_nowarn,
+                               GFP_KERNEL | gfp_repeat,
+                               GFP_KERNEL | gfp_nofail,
+                               GFP_KERNEL | gfp_zero,
+                               GFP_ATOMIC | gfp_zero,
+                               GFP_KERNEL | gfp_comp,
+                               GFP_ATOMIC | gfp_comp,
+                               GFP_KERNEL | gfp_dma,
+                               GFP_ATOMIC | gfp_dma,
+                               GFP_KERNEL | gfp_dma32,
+                               GFP_ATOMIC | gfp_dma32,
+                               GFP_ATOMIC | gfp_nowarn,
+                               GFP_NOWAIT | gfp_nowarn,
+                               GFP_ATOMIC | gfp_nomemalloc,
+                               GFP_KERNEL | gfp_nomemalloc,
+                               GFP_ATOMIC | gfp_highmem,
+                               GFP_HIGHUSER | gfp_noretry,
+                               GFP_HIGHUSER | gfp_zero,
+                               GFP_HIGHUSER | gfp_comp,
+                               GFP_ATOMIC | gfp_cold,
+                               GFP_KERNEL | gfp_cold,
+                               GFP_KERNEL | gfp_thisnode,
+                               GFP_ATOMIC | gfp_thisnode,
+                               GFP_KERNEL | gfp_high,
+                               GFP_NOFS | gfp_noretry,
+                               GFP_NOIO | gfp_noretry,
+                               gfp_dma | gfp_dma32,
+                               gfp_dma | gfp_highmem,
+                               GFP_ATOMIC | gfp_nofail};
 }();
 inline constexpr std::array<std::uint8_t, 16> order_usual = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 0, 1, 2};
 
@@ -60,7 +92,8 @@ class ByteReader {
   }
   void field(Gfp& gfp) {
     const std::uint8_t code = byte();
-    gfp.bits = code < 0xe0 ? gfp_usual[code % gfp_usual.size()] : static_cast<subject::gfp_t>(number()) & subject::gfp_known;
+    gfp.bits =
+        code < 0xe0 ? gfp_usual[code % gfp_usual.size()] : static_cast<subject::gfp_t>(number()) & subject::gfp_known;
   }
   void field(Order& order) {
     const std::uint8_t code = byte();

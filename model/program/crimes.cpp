@@ -12,7 +12,8 @@ using namespace subject;
 
 std::uint8_t some_order(Author& a, std::uint32_t least) {
   const std::uint32_t most = a.the_case().shape.orders - 1U;
-  return static_cast<std::uint8_t>(least >= most ? most : least + a.random().below(std::min<std::uint32_t>(4, most - least + 1)));
+  return static_cast<std::uint8_t>(
+      least >= most ? most : least + a.random().below(std::min<std::uint32_t>(4, most - least + 1)));
 }
 Slot block(Author& a, std::uint8_t order, gfp_t more = 0) { return a.granted(order, GFP_ATOMIC | more); }
 Slot freed_page(Author& a) {
@@ -62,15 +63,20 @@ void poke_freed(Author& a) {
   a.emit(Poke{{freed_page(a)}, {a.random().below(4096)}, some_byte(a)});
   block(a, 0);
 }
+void read_freed(Author& a) { a.emit(CheckContents{{freed_page(a)}}); }
+void split_wrongly(Author& a) {
+  const std::uint8_t order = some_order(a, 2);
+  a.emit(SplitPage{{block(a, order)}, {static_cast<std::uint8_t>(order - 1)}});
+}
 void forget(Author& a) { a.emit(Forget{{block(a, some_order(a, 0))}}); }
 void high_address(Author& a) { a.emit(GetFreePages{{a.fresh()}, {GFP_ATOMIC | gfp_highmem}, {0}}); }
 void no_such_zone(Author& a) {
-  static constexpr gfp_t zones[] = {gfp_dma | gfp_highmem, gfp_dma | gfp_dma32, gfp_dma32 | gfp_highmem, gfp_dma | gfp_dma32 | gfp_highmem};
+  static constexpr gfp_t zones[] = {gfp_dma | gfp_highmem, gfp_dma | gfp_dma32, gfp_dma32 | gfp_highmem,
+                                    gfp_dma | gfp_dma32 | gfp_highmem};
   block(a, 0, one_of(zones, a.random()));
 }
 void nofail_atomic(Author& a) { block(a, 0, gfp_nofail); }
 void two_mobilities(Author& a) { block(a, 0, gfp_movable | gfp_reclaimable); }
-void exact_compound(Author& a) { a.emit(AllocPagesExact{{a.fresh()}, {3 * a.the_case().shape.page_bytes()}, {GFP_ATOMIC | gfp_comp}}); }
 
 void sleep_preempt_off(Author& a) {
   a.emit(PreemptDisable{});
@@ -84,7 +90,8 @@ void sleep_irqs_off(Author& a) {
 }
 void sleep_locked(Author& a) {
   a.emit(SpinLockOp{{0}});
-  static constexpr std::size_t sleepers[] = {op_index<MightSleep>(), op_index<Schedule>(), op_index<Msleep>(), op_index<DrainAllPages>()};
+  static constexpr std::size_t sleepers[] = {op_index<MightSleep>(), op_index<Schedule>(), op_index<Msleep>(),
+                                             op_index<DrainAllPages>()};
   a.emit(default_op(one_of(sleepers, a.random())));
   a.emit(SpinUnlockOp{{0}});
 }
@@ -94,16 +101,15 @@ void lock_twice(Author& a) {
   a.emit(SpinLockOp{{1}});
   a.emit(SpinUnlockOp{{1}});
 }
-void left_pinned(Author& a) { a.emit(PreemptDisable{}); }
-void left_masked(Author& a) { a.emit(LocalIrqSave{}); }
 void sleep_in_handler(Author& a) { a.granted(0, GFP_KERNEL); }
 void enter_from_nmi(Author& a) { block(a, 0); }
 
 using Crime = void (*)(Author&);
-constexpr Crime anywhere[] = {double_free,  interior_free, wrong_order, wild_free,     get_freed,      put_freed,     put_wild,
-                              split_compound, split_freed, blemish_then_free, poke_outside, poke_freed, forget,       high_address,
-                              no_such_zone, nofail_atomic, two_mobilities, exact_compound};
-constexpr Crime in_tasks[] = {sleep_preempt_off, sleep_irqs_off, sleep_locked, unpinned_cpu, lock_twice, left_pinned, left_masked};
+constexpr Crime anywhere[] = {double_free,   interior_free,  wrong_order,    wild_free,    get_freed,
+                              put_freed,     put_wild,       split_compound, split_freed,  blemish_then_free,
+                              poke_outside,  poke_freed,     forget,         high_address, no_such_zone,
+                              nofail_atomic, two_mobilities, read_freed,     split_wrongly};
+constexpr Crime in_tasks[] = {sleep_preempt_off, sleep_irqs_off, sleep_locked, unpinned_cpu, lock_twice};
 
 }  // namespace
 

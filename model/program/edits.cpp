@@ -33,7 +33,8 @@ void erase_ops(Case& c, std::size_t program, std::size_t first, std::size_t coun
   count = std::min(count, ops.size() - first);
   const std::size_t end = first + count;
   ops.erase(ops.begin() + static_cast<std::ptrdiff_t>(first), ops.begin() + static_cast<std::ptrdiff_t>(end));
-  std::erase_if(c.departures, [&](const Departure& d) { return d.at.who == program && d.at.op >= first && d.at.op < end; });
+  std::erase_if(c.departures,
+                [&](const Departure& d) { return d.at.who == program && d.at.op >= first && d.at.op < end; });
   for (Departure& d : c.departures) {
     if (d.at.who == program && d.at.op >= end) d.at.op -= static_cast<std::uint32_t>(count);
   }
@@ -63,9 +64,13 @@ void erase_program(Case& c, std::size_t program) {
   for (fault::Rule& rule : c.faults) rule.task = renamed(rule.task, program);
 }
 
-void erase_departure(Case& c, std::size_t index) { c.departures.erase(c.departures.begin() + static_cast<std::ptrdiff_t>(index)); }
+void erase_departure(Case& c, std::size_t index) {
+  c.departures.erase(c.departures.begin() + static_cast<std::ptrdiff_t>(index));
+}
 
-void erase_fault_rule(Case& c, std::size_t index) { c.faults.erase(c.faults.begin() + static_cast<std::ptrdiff_t>(index)); }
+void erase_fault_rule(Case& c, std::size_t index) {
+  c.faults.erase(c.faults.begin() + static_cast<std::ptrdiff_t>(index));
+}
 
 // Stable, because the order of departures at one place is the order in which they are taken.
 void sort_departures(Case& c) {

@@ -14,13 +14,15 @@ using machine::ContextKind;
 
 class Generator {
  public:
-  Generator(std::uint64_t seed, const GenerateOptions& options) : options_(options), random_(seed), style_(random_style(random_)) {}
+  Generator(std::uint64_t seed, const GenerateOptions& options)
+      : options_(options), random_(seed), style_(random_style(random_)) {}
 
   Case generate() {
     shape();
     has_contexts_ = random_.percent(options_.contexts);
     if (!has_contexts_) {
-      for (const Action action : {Action::section, Action::scope, Action::mutex, Action::sleep}) style_.weights[static_cast<unsigned>(action)] = 0;
+      for (const Action action : {Action::section, Action::scope, Action::mutex, Action::sleep})
+        style_.weights[static_cast<unsigned>(action)] = 0;
     }
     if (random_.percent(options_.crimes)) criminal_ = no_criminal - 1;  // decided when the programs are known
     declare();
@@ -88,8 +90,8 @@ class Generator {
     author.settle();
   }
 
-  // Sleepers wait at their start, before anything can hold them up, and the waker sleeps first: virtual time passes only
-  // when nobody can run, so all sleepers are asleep when it wakes them.
+  // Sleepers wait at their start, before anything can hold them up, and the waker sleeps first: virtual time passes
+  // only when nobody can run, so all sleepers are asleep when it wakes them.
   void rendezvous_begin() {
     const auto is_task = [](const Program& p) { return p.kind == ContextKind::task; };
     if (!has_contexts_ || std::ranges::count_if(case_.programs, is_task) < 2 || !random_.percent(4)) return;

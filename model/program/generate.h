@@ -1,5 +1,5 @@
-// Random cases that look where bugs live: tiny machines with odd boundaries, memory used to the last page and given back
-// in every order, requests of every kind in every context, handlers that land in between.
+// Random cases that look where bugs live: tiny machines with odd boundaries, memory used to the last page and given
+// back in every order, requests of every kind in every context, handlers that land in between.
 //
 // Every case comes from its seed and options alone. Swarm: each case leaves out a random part of what could be done and
 // prefers another, because programs in which everything happens equally often reach few unusual states.

@@ -35,7 +35,8 @@ Why why_illegal_names(const Case& c) {
   }
   seen.clear();
   for (const Program& program : c.programs) {
-    if (!is_name(program.name) || find_daemon(program.name)) return fmt::format("'{}' is no name for a program", program.name);
+    if (!is_name(program.name) || find_daemon(program.name))
+      return fmt::format("'{}' is no name for a program", program.name);
     if (!seen.insert(program.name).second) return fmt::format("two programs are called '{}'", program.name);
   }
   return std::nullopt;
@@ -45,19 +46,28 @@ Why why_illegal_names(const Case& c) {
 bool is_legal_field(const Case& c, Out out) { return out.slot < c.slot_names.size(); }
 bool is_legal_field(const Case& c, In in) { return in.slot < c.slot_names.size(); }
 bool is_legal_field(const Case&, Gfp gfp) { return (gfp.bits & ~subject::gfp_known) == 0; }
-bool is_legal_field(const Case&, Node node) { return node.value >= -1 && node.value < static_cast<int>(machine::nodes_max); }
+bool is_legal_field(const Case&, Node node) {
+  return node.value >= -1 && node.value < static_cast<int>(machine::nodes_max);
+}
 bool is_legal_field(const Case&, Lock lock) { return lock.value < locks_max; }
 bool is_legal_field(const Case&, Client client) { return static_cast<unsigned>(client.value) < subject::client_kinds; }
-bool is_legal_field(const Case&, Flaw flaw) { return static_cast<unsigned>(flaw.value) < std::size(subject::blemish_names); }
+bool is_legal_field(const Case&, Flaw flaw) {
+  return static_cast<unsigned>(flaw.value) < std::size(subject::blemish_names);
+}
 template <class Other>
-bool is_legal_field(const Case&, const Other&) { return true; }
+bool is_legal_field(const Case&, const Other&) {
+  return true;
+}
 
 Why why_illegal_program(const Case& c, const Program& program) {
-  if (program.cpu >= c.shape.cpus) return fmt::format("program '{}' is on a CPU that the machine has not", program.name);
-  if (program.ops.size() > ops_max) return fmt::format("program '{}' has more than {} operations", program.name, ops_max);
+  if (program.cpu >= c.shape.cpus)
+    return fmt::format("program '{}' is on a CPU that the machine has not", program.name);
+  if (program.ops.size() > ops_max)
+    return fmt::format("program '{}' has more than {} operations", program.name, ops_max);
   if (program.kind > ContextKind::nmi) return fmt::format("program '{}' is of no known kind", program.name);
   if ((program.flags & ~task_flags_known) != 0) return fmt::format("program '{}' has unknown task flags", program.name);
-  if (program.flags != 0 && program.kind != ContextKind::task) return fmt::format("handler '{}' has task flags", program.name);
+  if (program.flags != 0 && program.kind != ContextKind::task)
+    return fmt::format("handler '{}' has task flags", program.name);
   for (const Op& op : program.ops) {
     bool legal = true;
     for_each_field(op, [&](const auto& field) { legal = legal && is_legal_field(c, field); });
@@ -69,7 +79,8 @@ Why why_illegal_program(const Case& c, const Program& program) {
 Why why_illegal_rule(const Case& c, const fault::Rule& rule) {
   if (!rule.site.is_fault()) return fmt::format("{} is not a fault site", rule.site.name());
   if (rule.probability > 100 || rule.interval == 0 || rule.times < -1) return "a fault rule has a value out of range";
-  if (rule.task != machine::no_context && !exists(c, rule.task)) return "a fault rule names a context that does not exist";
+  if (rule.task != machine::no_context && !exists(c, rule.task))
+    return "a fault rule names a context that does not exist";
   return std::nullopt;
 }
 

@@ -21,8 +21,8 @@ std::optional<std::string> why_illegal(const Case& the_case);  // the first reas
 // parse(print(c)) == normal(c), and decode(encode(c)) equals it up to names, comment and expectation.
 Case normal(Case the_case);
 
-// Repairs what an edit of the shape or of programs can break: CPUs wrap around, departures and filters that name what no
-// longer exists go, departures are sorted.
+// Repairs what an edit of the shape or of programs can break: CPUs wrap around, departures and filters that name what
+// no longer exists go, departures are sorted.
 void make_legal(Case& the_case);
 
 // Names for what has none (decoded and generated cases): "t0", "s1", "i2", "n3" for programs, "p0", "p1" for slots.

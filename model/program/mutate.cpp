@@ -1,8 +1,8 @@
 // Random changes that keep a case legal: the fuzzer's mutator and its crossover.
 //
 // Each mutation is one small change with a weight; what cannot be done to this case (no departure to erase) falls
-// through to inserting an operation, so that mutate() always tries something. Not here: what is interesting. That is the
-// fuzzer's business.
+// through to inserting an operation, so that mutate() always tries something. Not here: what is interesting. That is
+// the fuzzer's business.
 #include <algorithm>
 #include <array>
 
@@ -72,7 +72,8 @@ bool copy_range(Case& c, Random& random) {
   std::size_t at = random.below(size32(c.programs[to].ops) + 1);
   const auto& source = c.programs[from->program].ops;
   const std::size_t count = std::min<std::size_t>(1 + random.below(8), source.size() - from->op);
-  const std::vector<Op> ops(source.begin() + static_cast<std::ptrdiff_t>(from->op), source.begin() + static_cast<std::ptrdiff_t>(from->op + count));
+  const std::vector<Op> ops(source.begin() + static_cast<std::ptrdiff_t>(from->op),
+                            source.begin() + static_cast<std::ptrdiff_t>(from->op + count));
   for (const Op& op : ops) insert_op(c, to, at++, op);
   return true;
 }
@@ -172,8 +173,9 @@ struct Mutation {
   std::uint32_t weight;
   bool (*apply)(Case&, Random&);  // false: not possible here
 };
-constexpr Mutation mutations[] = {{25, insert}, {15, erase_range}, {8, copy_range}, {5, move_op}, {22, change_field},
-                                  {4, repeat_op}, {4, change_program}, {4, change_shape}, {3, change_faults}, {10, change_departures}};
+constexpr Mutation mutations[] = {{25, insert},       {15, erase_range},      {8, copy_range},     {5, move_op},
+                                  {22, change_field}, {4, repeat_op},         {4, change_program}, {4, change_shape},
+                                  {3, change_faults}, {10, change_departures}};
 constexpr std::uint32_t weights_sum = [] {
   std::uint32_t sum = 0;
   for (const Mutation& mutation : mutations) sum += mutation.weight;
@@ -220,7 +222,8 @@ Case cross(const Case& a, const Case& b, Random& random) {
   const auto& source = b.programs[from->program].ops;
   const std::size_t room = ops_max - child.programs[program].ops.size();
   const std::size_t count = std::min({static_cast<std::size_t>(1 + random.below(32)), source.size() - from->op, room});
-  for (std::size_t i = 0; i < count; ++i) insert_op(child, to.program, to.op + i, adopt_slots(child, source[from->op + i]));
+  for (std::size_t i = 0; i < count; ++i)
+    insert_op(child, to.program, to.op + i, adopt_slots(child, source[from->op + i]));
   adopt_departures(child, b, *from, count, to);
   if (random.percent(20)) child.shape = b.shape;
   if (random.percent(20)) child.faults = b.faults;

@@ -8,7 +8,9 @@ namespace {
 template <class Op, std::size_t... I>
 constexpr bool fields_distinct(std::index_sequence<I...>) {
   using Fields = decltype(Op::fields());
-  constexpr auto count = []<class Member>() { return (std::size_t{0} + ... + std::is_same_v<Member, std::tuple_element_t<I, Fields>>); };
+  constexpr auto count = []<class Member>() {
+    return (std::size_t{0} + ... + std::is_same_v<Member, std::tuple_element_t<I, Fields>>);
+  };
   return ((count.template operator()<std::tuple_element_t<I, Fields>>() == 1) && ...);
 }
 

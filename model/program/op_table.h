@@ -26,7 +26,7 @@ constexpr std::size_t op_index() {
   return found;
 }
 
-Op default_op(std::size_t kind);                           // kind < op_kinds; all fields at their defaults
+Op default_op(std::size_t kind);  // kind < op_kinds; all fields at their defaults
 std::optional<std::size_t> find_op(std::string_view name);
 
 // Calls f(field) for each field, in the order in which they are written.

@@ -28,7 +28,9 @@ Slot some_slot(Case& c, Random& random) {
 void randomise(Case& c, Random& random, Out& out) { out.slot = some_slot(c, random); }
 void randomise(Case& c, Random& random, In& in) {
   in.slot = some_slot(c, random);
-  in.offset = random.percent(85) ? 0 : static_cast<std::uint16_t>(random.percent(80) ? random.below(8) : edgy_number(random, 16));
+  in.offset = random.percent(85)
+                  ? 0
+                  : static_cast<std::uint16_t>(random.percent(80) ? random.below(8) : edgy_number(random, 16));
 }
 void randomise(Case&, Random& random, Gfp& gfp) {
   gfp.bits = one_of(gfp_usual, random);
@@ -37,7 +39,9 @@ void randomise(Case&, Random& random, Gfp& gfp) {
 }
 void randomise(Case&, Random& random, Order& order) {
   const std::uint32_t dice = random.below(100);
-  order.value = static_cast<std::uint8_t>(dice < 50 ? random.below(3) : dice < 98 ? random.below(machine::orders_max + 1) : random.below(256));
+  order.value = static_cast<std::uint8_t>(dice < 50   ? random.below(3)
+                                          : dice < 98 ? random.below(machine::orders_max + 1)
+                                                      : random.below(256));
 }
 void randomise(Case& c, Random& random, Node& node) {
   node.value = static_cast<std::int8_t>(static_cast<int>(random.below(c.shape.nodes + 1U)) - 1);
@@ -56,10 +60,13 @@ void randomise(Case&, Random& random, Count& count) {
   count.value = random.percent(90) ? random.below(65) : static_cast<std::uint32_t>(edgy_number(random, 12));
 }
 void randomise(Case& c, Random& random, Frame& frame) {
-  frame.value = random.percent(90) ? random.below(c.shape.frames()) : static_cast<machine::Pfn>(edgy_number(random, 32));
+  frame.value =
+      random.percent(90) ? random.below(c.shape.frames()) : static_cast<machine::Pfn>(edgy_number(random, 32));
 }
 void randomise(Case&, Random& random, Lock& lock) { lock.value = static_cast<std::uint8_t>(random.below(locks_max)); }
-void randomise(Case&, Random& random, Client& client) { client.value = static_cast<subject::ClientKind>(random.below(subject::client_kinds)); }
+void randomise(Case&, Random& random, Client& client) {
+  client.value = static_cast<subject::ClientKind>(random.below(subject::client_kinds));
+}
 void randomise(Case&, Random& random, Flaw& flaw) {
   flaw.value = static_cast<subject::Blemish>(random.below(std::size(subject::blemish_names)));
 }
@@ -67,12 +74,14 @@ void randomise(Case&, Random& random, Flaw& flaw) {
 // What can be done to a block, with the values of its allocation.
 Op op_on(Case& c, const Op& allocation, Random& random) {
   static constexpr std::size_t kinds[] = {
-      op_index<FreePagesOf>(), op_index<FreePagesOf>(), op_index<FreePages>(), op_index<FreePages>(), op_index<FreePagesExact>(),
-      op_index<Fill>(), op_index<CheckContents>(), op_index<GetPage>(), op_index<PutPage>(), op_index<PutPage>(), op_index<SplitPage>(),
-      op_index<PageCount>(), op_index<PageAddress>(), op_index<Poke>(), op_index<BlemishPage>(), op_index<Forget>()};
+      op_index<FreePagesOf>(),    op_index<FreePagesOf>(), op_index<FreePages>(),     op_index<FreePages>(),
+      op_index<FreePagesExact>(), op_index<Fill>(),        op_index<CheckContents>(), op_index<GetPage>(),
+      op_index<PutPage>(),        op_index<PutPage>(),     op_index<SplitPage>(),     op_index<PageCount>(),
+      op_index<PageAddress>(),    op_index<Poke>(),        op_index<BlemishPage>(),   op_index<Forget>()};
   Op op = default_op(one_of(kinds, random));
   randomise_fields(c, op, random);
-  if (In* in = field_of<In>(op)) *in = {field_of<Out>(allocation)->slot, static_cast<std::uint16_t>(random.percent(90) ? 0 : in->offset)};
+  if (In* in = field_of<In>(op))
+    *in = {field_of<Out>(allocation)->slot, static_cast<std::uint16_t>(random.percent(90) ? 0 : in->offset)};
   if (Order* order = field_of<Order>(op); order && random.percent(95)) {
     const Order* allocated = field_of<Order>(allocation);
     order->value = allocated ? allocated->value : 0;
@@ -92,10 +101,13 @@ std::optional<ContextId> some_context(const Case& c, Random& random, bool handle
 }
 
 Site likely_site(const Op& op, Random& random) {
-  static constexpr Site any[] = {"op", "preempt.enable", "irq.enable", "bh.enable", "sched.resched", "lock.acquire", "mutex.acquire"};
-  static constexpr Site alloc[] = {"page.alloc", "page.watermark", "zone.lock", "zone.unlock", "pcp.alloc", "pcp.refill", "page.expand",
-                                   "page.prep", "kswapd.wake", "reclaim.enter", "irq.enable", "preempt.enable"};
-  static constexpr Site release[] = {"page.put", "page.free", "pcp.free", "pcp.drain", "zone.lock", "page.merge", "zone.unlock", "irq.enable"};
+  static constexpr Site any[] = {"op",           "preempt.enable", "irq.enable", "bh.enable", "sched.resched",
+                                 "lock.acquire", "mutex.acquire"};
+  static constexpr Site alloc[] = {"page.alloc",  "page.watermark", "zone.lock",   "zone.unlock",
+                                   "pcp.alloc",   "pcp.refill",     "page.expand", "page.prep",
+                                   "kswapd.wake", "reclaim.enter",  "irq.enable",  "preempt.enable"};
+  static constexpr Site release[] = {"page.put",  "page.free",  "pcp.free",    "pcp.drain",
+                                     "zone.lock", "page.merge", "zone.unlock", "irq.enable"};
   if (random.percent(30)) return "op";
   if (field_of<Gfp>(op)) return one_of(alloc, random);
   if (field_of<In>(op)) return one_of(release, random);
@@ -167,7 +179,11 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
   d.at.site = likely_site(ops[d.at.op], random);
   d.at.visit = static_cast<std::uint16_t>(1 + (random.percent(75) ? 0 : random.below(4)));
   const std::uint32_t dice = random.below(100);
-  d.take.move = dice < 45 ? Move::switch_to : dice < 75 ? Move::deliver : dice < 85 ? Move::migrate : dice < 95 ? Move::fail : Move::wake;
+  d.take.move = dice < 45   ? Move::switch_to
+                : dice < 75 ? Move::deliver
+                : dice < 85 ? Move::migrate
+                : dice < 95 ? Move::fail
+                            : Move::wake;
   if (d.take.move == Move::fail) {
     d.at.site = "page.alloc";
     return d;

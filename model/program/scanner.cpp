@@ -80,7 +80,8 @@ Number read_number(std::string_view text, Suffix suffix) {
 
 std::string ParseError::message(std::string_view file) const {
   const bool quoted = found != end_of_line && found != "end of file";
-  std::string text = fmt::format("{}:{}:{}: expected {}, found {}{}{}", file, line, column, expected, quoted ? "'" : "", found, quoted ? "'" : "");
+  std::string text = fmt::format("{}:{}:{}: expected {}, found {}{}{}", file, line, column, expected, quoted ? "'" : "",
+                                 found, quoted ? "'" : "");
   if (!hint.empty()) text += fmt::format(" ({})", hint);
   return text;
 }
@@ -122,7 +123,8 @@ void Scanner::require(std::string_view text) {
 
 void Scanner::require_end(std::string_view also_allowed) {
   if (at_end()) return;
-  refuse(token_, also_allowed.empty() ? std::string("the end of the line") : fmt::format("{} or the end of the line", also_allowed));
+  refuse(token_, also_allowed.empty() ? std::string("the end of the line")
+                                      : fmt::format("{} or the end of the line", also_allowed));
 }
 
 std::uint64_t Scanner::take_number(std::string_view what, Bounds bounds, Suffix suffix) {
@@ -132,9 +134,11 @@ std::uint64_t Scanner::take_number(std::string_view what, Bounds bounds, Suffix 
 std::uint64_t Scanner::number_in(const Token& token, std::string_view what, Bounds bounds, Suffix suffix) {
   if (!ok()) return bounds.min;
   const Number number = read_number(token.text, suffix);
-  if (number.fault == NumberFault::none && number.value >= bounds.min && number.value <= bounds.max) return number.value;
+  if (number.fault == NumberFault::none && number.value >= bounds.min && number.value <= bounds.max)
+    return number.value;
   std::string hint;
-  if (suffix == Suffix::size && number.fault == NumberFault::not_a_number) hint = "sizes are written 4096, 0x1000, 64K, 8M, 1G or 1T";
+  if (suffix == Suffix::size && number.fault == NumberFault::not_a_number)
+    hint = "sizes are written 4096, 0x1000, 64K, 8M, 1G or 1T";
   refuse(token, fmt::format("{} {}..{}", what, bounds.min, bounds.max), std::move(hint));
   return bounds.min;
 }

@@ -37,7 +37,7 @@ class Scanner {
   bool at_end() const { return token_.text.empty(); }
   const Token& peek() const { return token_; }
   Token take();
-  bool take_if(std::string_view text);  // takes the token if it is this one
+  bool take_if(std::string_view text);                                            // takes the token if it is this one
   bool next_is(std::string_view text) const { return following().text == text; }  // the token after peek()
   void require(std::string_view text);
   void require_end(std::string_view also_allowed = {});

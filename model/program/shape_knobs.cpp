@@ -28,14 +28,15 @@ void set_zones(Shape& shape, const Shape& row, unsigned choice) {
     to = end;
     if (end == 0 || end == machine::zone_end_none) continue;
     if (choice < shifted) to = end + static_cast<std::uint64_t>(shifts[choice][zone]) * row.page_bytes();
-    if (choice == shifted) to = zone == 0 ? 0 : end;          // no DMA
-    if (choice == shifted + 1) to = row.zone_end_bytes[0];    // DMA only, the rest is HighMem
+    if (choice == shifted) to = zone == 0 ? 0 : end;        // no DMA
+    if (choice == shifted + 1) to = row.zone_end_bytes[0];  // DMA only, the rest is HighMem
   }
 }
 
 void set_hole(Shape& shape, const Shape& row, unsigned choice) {
   const machine::Pfn n = usual_frames(row);
-  const machine::Pfn ranges[][2] = {{row.hole_start, row.hole_end}, {n / 2 - 3, n / 2 + 4}, {n / 4 + 1, n / 4 + 2}, {n / 3, n / 3 + n / 8}};
+  const machine::Pfn ranges[][2] = {
+      {row.hole_start, row.hole_end}, {n / 2 - 3, n / 2 + 4}, {n / 4 + 1, n / 4 + 2}, {n / 3, n / 3 + n / 8}};
   shape.hole_start = ranges[choice][0];
   shape.hole_end = ranges[choice][1];
 }

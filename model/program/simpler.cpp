@@ -1,5 +1,5 @@
-// Simpler values, for shrinking. Every candidate has a smaller weight than what it replaces (complexity() in simpler.h),
-// so taking candidates one after another ends.
+// Simpler values, for shrinking. Every candidate has a smaller weight than what it replaces (complexity() in
+// simpler.h), so taking candidates one after another ends.
 #include "model/program/simpler.h"
 
 #include <algorithm>
@@ -19,7 +19,9 @@ std::uint64_t weight(Out) { return 0; }
 std::uint64_t weight(In in) { return in.offset; }
 std::uint64_t weight(Order order) { return order.value; }
 std::uint64_t weight(Node node) { return static_cast<std::uint64_t>(node.value + 1); }
-std::uint64_t weight(Bytes bytes) { return bytes.value == 0 ? 2 : bytes.value - 1; }  // 1 is simplest: 0 is a question of its own
+std::uint64_t weight(Bytes bytes) {
+  return bytes.value == 0 ? 2 : bytes.value - 1;
+}  // 1 is simplest: 0 is a question of its own
 std::uint64_t weight(Offset offset) {
   const auto bits = static_cast<std::uint64_t>(offset.value);
   return offset.value < 0 ? 2 * (0 - bits) - 1 : 2 * bits;
@@ -42,7 +44,10 @@ std::uint64_t weight(Gfp gfp) {
 // --- candidates, simplest first; those that are not lighter are dropped by the caller
 std::vector<Out> candidates(Out) { return {}; }
 std::vector<In> candidates(In in) {
-  return {{in.slot, 0}, {in.slot, 1}, {in.slot, static_cast<std::uint16_t>(in.offset / 2)}, {in.slot, static_cast<std::uint16_t>(in.offset - 1)}};
+  return {{in.slot, 0},
+          {in.slot, 1},
+          {in.slot, static_cast<std::uint16_t>(in.offset / 2)},
+          {in.slot, static_cast<std::uint16_t>(in.offset - 1)}};
 }
 template <class Field>
 std::vector<Field> candidates(Field field) {
@@ -50,7 +55,11 @@ std::vector<Field> candidates(Field field) {
   if constexpr (std::is_same_v<Field, Client> || std::is_same_v<Field, Flaw>) {
     return {{T{}}};
   } else {
-    return {{T(0)}, {T(1)}, {static_cast<T>(field.value / 2)}, {static_cast<T>(field.value - (field.value > 0 ? 1 : -1))}, {static_cast<T>(-1)}};
+    return {{T(0)},
+            {T(1)},
+            {static_cast<T>(field.value / 2)},
+            {static_cast<T>(field.value - (field.value > 0 ? 1 : -1))},
+            {static_cast<T>(-1)}};
   }
 }
 std::vector<Gfp> candidates(Gfp gfp) {
@@ -96,7 +105,8 @@ std::uint64_t complexity(const Op& op) {
 }
 
 ShapeComplexity complexity(const Shape& shape) {
-  return {shape.cpus, shape.nodes, shape.ram_bytes, shape_distance(shape, machine::shape_table()[shape.base].shape), shape.base};
+  return {shape.cpus, shape.nodes, shape.ram_bytes, shape_distance(shape, machine::shape_table()[shape.base].shape),
+          shape.base};
 }
 
 std::vector<Op> simpler(const Op& op) {
@@ -121,7 +131,10 @@ std::vector<Shape> simpler(const Shape& shape) {
     change(changed);
     all.push_back(changed);
   };
-  vary([&](Shape& s) { s = row; s.cpus = shape.cpus; });
+  vary([&](Shape& s) {
+    s = row;
+    s.cpus = shape.cpus;
+  });
   add_smaller_rows(all, shape);
   vary([](Shape& s) { s.cpus = 1; });
   vary([](Shape& s) { s.nodes = 1; });
@@ -133,7 +146,8 @@ std::vector<Shape> simpler(const Shape& shape) {
   std::vector<Shape> kept;
   for (const Shape& candidate : all) {
     const bool is_new = std::ranges::find(kept, candidate) == kept.end();
-    if (is_new && !machine::why_impossible(candidate) && complexity(candidate) < complexity(shape)) kept.push_back(candidate);
+    if (is_new && !machine::why_impossible(candidate) && complexity(candidate) < complexity(shape))
+      kept.push_back(candidate);
   }
   std::ranges::sort(kept, {}, [](const Shape& s) { return complexity(s); });
   return kept;

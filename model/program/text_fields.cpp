@@ -22,7 +22,8 @@ Enum read_word(Scanner& scanner, std::string_view what, std::span<const std::str
 
 std::int64_t read_signed(Scanner& scanner, std::string_view what) {
   static constexpr std::uint64_t positive_max = ~std::uint64_t{0} >> 1;
-  if (!scanner.peek().text.starts_with('-')) return static_cast<std::int64_t>(scanner.take_number(what, {0, positive_max}));
+  if (!scanner.peek().text.starts_with('-'))
+    return static_cast<std::int64_t>(scanner.take_number(what, {0, positive_max}));
   const Token token = scanner.take();
   return static_cast<std::int64_t>(-scanner.number_in(tail_of(token, 1), what, {0, positive_max + 1}));
 }
@@ -148,7 +149,8 @@ subject::gfp_t read_gfp(Scanner& scanner) {
   return bits;
 }
 
-// One type at most, then modifiers: GFP_ATOMIC|GFP_KERNEL is the same set of bits as GFP_KERNEL|__GFP_HIGH but does not say so.
+// One type at most, then modifiers: GFP_ATOMIC|GFP_KERNEL is the same set of bits as GFP_KERNEL|__GFP_HIGH but does not
+// say so.
 std::string print_gfp(subject::gfp_t gfp) {
   if (gfp == 0) return "GFP_NOWAIT";
   std::string text;
@@ -156,7 +158,9 @@ std::string print_gfp(subject::gfp_t gfp) {
   bool has_type = false;
   for (const auto& row : subject::gfp_table) {
     const bool is_type = row.group == subject::GfpGroup::type;
-    if (row.group == subject::GfpGroup::alias || row.bits == 0 || (rest & row.bits) != row.bits || (is_type && has_type)) continue;
+    if (row.group == subject::GfpGroup::alias || row.bits == 0 || (rest & row.bits) != row.bits ||
+        (is_type && has_type))
+      continue;
     has_type = has_type || is_type;
     rest &= ~row.bits;
     if (!text.empty()) text += '|';

@@ -35,7 +35,8 @@ constexpr auto site_names = [] {
 constexpr auto first_words = [] {  // of a line inside a program: operations, then what ends or follows a program
   std::array<std::string_view, op_kinds + 6> words{};
   std::ranges::copy(op_names, words.begin());
-  std::ranges::copy(std::array<std::string_view, 6>{"end", "task", "softirq", "irq", "nmi", "@"}, words.begin() + op_kinds);
+  std::ranges::copy(std::array<std::string_view, 6>{"end", "task", "softirq", "irq", "nmi", "@"},
+                    words.begin() + op_kinds);
   return words;
 }();
 
@@ -140,9 +141,11 @@ void Parser::head(Scanner& scanner) {
   const auto kind = std::ranges::find(machine::context_kind_names, word.text);
   if (kind == std::end(machine::context_kind_names) && word.text != "@") {
     static constexpr std::string_view all[] = {"machine", "expect", "fault", "task", "softirq", "irq", "nmi"};
-    return scanner.refuse(word, "'machine', 'expect', 'fault' or a program (task, softirq, irq, nmi)", did_you_mean(word.text, all));
+    return scanner.refuse(word, "'machine', 'expect', 'fault' or a program (task, softirq, irq, nmi)",
+                          did_you_mean(word.text, all));
   }
-  if (!has_machine_) return scanner.refuse(word, "'machine' before the first program", "write, for example: machine tiny-32 cpus=2");
+  if (!has_machine_)
+    return scanner.refuse(word, "'machine' before the first program", "write, for example: machine tiny-32 cpus=2");
   section_ = Section::programs;
   body(scanner);
 }
@@ -166,14 +169,16 @@ void Parser::expect(Scanner& scanner) {
   }
   // The short form names a crime; the rules are not known here, but a slip in a verdict is.
   for (const std::string_view name : verdict_names) {
-    if (edit_distance(word.text, name) <= 1) return scanner.refuse(word, "a verdict or a crime", fmt::format("did you mean '{}'?", name));
+    if (edit_distance(word.text, name) <= 1)
+      return scanner.refuse(word, "a verdict or a crime", fmt::format("did you mean '{}'?", name));
   }
   case_.expect = {Verdict::misuse, std::string(word.text)};
   scanner.require_end();
 }
 
 void Parser::fault_rule(Scanner& scanner) {
-  if (case_.faults.size() == faults_max) return scanner.refuse(scanner.peek(), fmt::format("at most {} fault rules", faults_max));
+  if (case_.faults.size() == faults_max)
+    return scanner.refuse(scanner.peek(), fmt::format("at most {} fault rules", faults_max));
   fault::Rule rule;
   rule.site = site(scanner, scanner.take(), machine::SiteUse::fault);
   while (scanner.ok() && !scanner.at_end()) fault_option(scanner, rule);
@@ -181,7 +186,8 @@ void Parser::fault_rule(Scanner& scanner) {
 }
 
 void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
-  static constexpr std::string_view options[] = {"probability", "interval", "times", "space", "min-order", "task", "ignore-wait", "ignore-highmem"};
+  static constexpr std::string_view options[] = {"probability", "interval", "times",       "space",
+                                                 "min-order",   "task",     "ignore-wait", "ignore-highmem"};
   static constexpr std::uint64_t u32_max = 0xffff'ffff, i32_max = 0x7fff'ffff;
   const Token key = scanner.take();
   if (key.text == "ignore-wait") {
@@ -196,27 +202,34 @@ void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
     return scanner.refuse(key, "an option of a fault rule", did_you_mean(key.text, options));
   }
   scanner.require("=");
-  if (key.text == "probability") rule.probability = static_cast<std::uint8_t>(scanner.take_number("a percentage", {0, 100}));
-  if (key.text == "interval") rule.interval = static_cast<std::uint32_t>(scanner.take_number("an interval", {1, u32_max}));
-  if (key.text == "times") rule.times = static_cast<std::int32_t>(scanner.take_number("a number of failures", {0, i32_max}));
-  if (key.text == "space") rule.space = static_cast<std::uint32_t>(scanner.take_number("a number of pages", {0, u32_max}));
+  if (key.text == "probability")
+    rule.probability = static_cast<std::uint8_t>(scanner.take_number("a percentage", {0, 100}));
+  if (key.text == "interval")
+    rule.interval = static_cast<std::uint32_t>(scanner.take_number("an interval", {1, u32_max}));
+  if (key.text == "times")
+    rule.times = static_cast<std::int32_t>(scanner.take_number("a number of failures", {0, i32_max}));
+  if (key.text == "space")
+    rule.space = static_cast<std::uint32_t>(scanner.take_number("a number of pages", {0, u32_max}));
   if (key.text == "min-order") rule.min_order = static_cast<std::uint8_t>(scanner.take_number("an order", {0, 255}));
   if (key.text == "task") mention(scanner, {.rule = case_.faults.size(), .token = scanner.take()});
 }
 
 void Parser::header(Scanner& scanner, ContextKind kind) {
-  if (case_.programs.size() == programs_max) return scanner.refuse(scanner.peek(), fmt::format("at most {} programs", programs_max));
+  if (case_.programs.size() == programs_max)
+    return scanner.refuse(scanner.peek(), fmt::format("at most {} programs", programs_max));
   Program program;
   program.kind = kind;
   program_name(scanner, program);
   const Token cpu = scanner.take();
   if (!cpu.text.starts_with("cpu")) return scanner.refuse(cpu, fmt::format("a CPU cpu0..cpu{}", case_.shape.cpus - 1));
-  program.cpu = static_cast<std::uint8_t>(scanner.number_in(tail_of(cpu, 3), "a CPU of the machine", {0, case_.shape.cpus - 1U}));
+  program.cpu =
+      static_cast<std::uint8_t>(scanner.number_in(tail_of(cpu, 3), "a CPU of the machine", {0, case_.shape.cpus - 1U}));
   while (scanner.ok() && !scanner.at_end()) {
     const Token word = scanner.take();
     const auto* flag = std::ranges::find(flag_words, word.text, &FlagWord::word);
     if (kind != ContextKind::task) return scanner.refuse(word, "the end of the line", "only tasks have flags");
-    if (flag == std::end(flag_words)) return scanner.refuse(word, "a task flag (rt, memalloc, noio, nofs, memdie) or the end of the line");
+    if (flag == std::end(flag_words))
+      return scanner.refuse(word, "a task flag (rt, memalloc, noio, nofs, memdie) or the end of the line");
     program.flags |= flag->bit;
   }
   case_.programs.push_back(std::move(program));
@@ -226,7 +239,8 @@ void Parser::header(Scanner& scanner, ContextKind kind) {
 void Parser::program_name(Scanner& scanner, Program& program) {
   const Token name = scanner.take();
   if (!is_name(name.text)) return scanner.refuse(name, "a name for the program", "names are [a-z][a-z0-9_]*");
-  if (find_daemon(name.text)) return scanner.refuse(name, "a name that no daemon has", "kswapd0..kswapd3 are the machine's own");
+  if (find_daemon(name.text))
+    return scanner.refuse(name, "a name that no daemon has", "kswapd0..kswapd3 are the machine's own");
   const auto id = static_cast<ContextId>(case_.programs.size());
   if (!programs_.try_emplace(name.text, id).second) return scanner.refuse(name, "a name that no other program has");
   program.name = name.text;
@@ -241,13 +255,16 @@ void Parser::body(Scanner& scanner) {
       return header(scanner, static_cast<ContextKind>(kind - std::begin(machine::context_kind_names)));
     }
     if (scanner.take_if("@")) return daemon(scanner);
-    if (section_ == Section::daemons) return scanner.refuse(word, "'@' or the end of the file", "departures of daemons stand after all programs");
+    if (section_ == Section::daemons)
+      return scanner.refuse(word, "'@' or the end of the file", "departures of daemons stand after all programs");
     if (scanner.take_if("end")) return end(scanner);
     if (std::ranges::find(head_words, word.text) != std::end(head_words)) {
-      return scanner.refuse(word, "an operation or a program", "machine, expect and fault stand before the first program");
+      return scanner.refuse(word, "an operation or a program",
+                            "machine, expect and fault stand before the first program");
     }
   }
-  if (section_ == Section::daemons) return scanner.refuse(word, "'@' or the end of the file", "departures of daemons stand after all programs");
+  if (section_ == Section::daemons)
+    return scanner.refuse(word, "'@' or the end of the file", "departures of daemons stand after all programs");
   operation(scanner);
 }
 
@@ -255,7 +272,8 @@ void Parser::operation(Scanner& scanner) {
   if (case_.programs.empty()) return scanner.refuse(scanner.peek(), "a program (task, softirq, irq, nmi)");
   Program& program = case_.programs.back();
   if (has_ended_) return scanner.refuse(scanner.peek(), "a program", "'end' is the last line of a program");
-  if (program.ops.size() == ops_max) return scanner.refuse(scanner.peek(), fmt::format("at most {} operations in a program", ops_max));
+  if (program.ops.size() == ops_max)
+    return scanner.refuse(scanner.peek(), fmt::format("at most {} operations in a program", ops_max));
   std::optional<Slot> assigned;
   const Token first = scanner.take();
   Token name = first;
@@ -264,11 +282,17 @@ void Parser::operation(Scanner& scanner) {
     name = scanner.take();
   }
   const auto kind = find_op(name.text);
-  if (!kind) return scanner.refuse(name, assigned ? "an operation" : "an operation or a program", did_you_mean(name.text, assigned ? std::span<const std::string_view>(op_names) : first_words));
+  if (!kind)
+    return scanner.refuse(
+        name, assigned ? "an operation" : "an operation or a program",
+        did_you_mean(name.text, assigned ? std::span<const std::string_view>(op_names) : first_words));
   Op op = default_op(*kind);
   Out* out = field_of<Out>(op);
-  if (assigned && out == nullptr) return scanner.refuse(name, "an operation that returns a block", fmt::format("{} returns none: write it without '{} ='", name.text, first.text));
-  if (!assigned && out != nullptr) return scanner.refuse(name, "a slot for the block", fmt::format("write: p = {} ...", name.text));
+  if (assigned && out == nullptr)
+    return scanner.refuse(name, "an operation that returns a block",
+                          fmt::format("{} returns none: write it without '{} ='", name.text, first.text));
+  if (!assigned && out != nullptr)
+    return scanner.refuse(name, "a slot for the block", fmt::format("write: p = {} ...", name.text));
   if (out != nullptr) out->slot = *assigned;
   read_fields(scanner, slots_, op);
   program.ops.push_back(op);
@@ -304,7 +328,8 @@ void Parser::departure(Scanner& scanner, ContextId who, std::uint32_t op) {
     departure.take.move = Move::fail;
     const Token token = scanner.peek();
     place(scanner, departure.at);
-    if (scanner.ok() && !departure.at.site.is_fault()) return scanner.refuse(token, "a fault site", "see: memtorture list sites");
+    if (scanner.ok() && !departure.at.site.is_fault())
+      return scanner.refuse(token, "a fault site", "see: memtorture list sites");
   } else {
     place(scanner, departure.at);
     action(scanner, departure);
@@ -321,7 +346,8 @@ void Parser::action(Scanner& scanner, Departure& departure) {
                           word.text == "fail" ? "a failure is written: fail SITE:VISIT" : "");
   }
   if (departure.take.move == Move::migrate) {
-    departure.take.whom = static_cast<ContextId>(scanner.take_number("a CPU of the machine", {0, case_.shape.cpus - 1U}));
+    departure.take.whom =
+        static_cast<ContextId>(scanner.take_number("a CPU of the machine", {0, case_.shape.cpus - 1U}));
     return;
   }
   const Required required = departure.take.move == Move::deliver ? Required::handler : Required::context;
@@ -333,17 +359,21 @@ void Parser::place(Scanner& scanner, machine::Moment& at) {
   const Token token = scanner.take();
   const std::size_t colon = token.text.find(':');
   at.site = site(scanner, {token.text.substr(0, colon), token.column}, machine::SiteUse::point);
-  if (scanner.ok() && colon == std::string_view::npos) return scanner.refuse(token, "SITE:VISIT", "the first visit is written SITE:1");
-  if (scanner.ok()) at.visit = static_cast<std::uint16_t>(scanner.number_in(tail_of(token, colon + 1), "a visit", {1, 0xffff}));
+  if (scanner.ok() && colon == std::string_view::npos)
+    return scanner.refuse(token, "SITE:VISIT", "the first visit is written SITE:1");
+  if (scanner.ok())
+    at.visit = static_cast<std::uint16_t>(scanner.number_in(tail_of(token, colon + 1), "a visit", {1, 0xffff}));
 }
 
 machine::Site Parser::site(Scanner& scanner, const Token& token, machine::SiteUse least) {
   const auto found = machine::Site::named(token.text);
   if (!found) {
-    scanner.refuse(token, least == machine::SiteUse::fault ? "a fault site" : "a site", did_you_mean(token.text, site_names));
+    scanner.refuse(token, least == machine::SiteUse::fault ? "a fault site" : "a site",
+                   did_you_mean(token.text, site_names));
     return "op";
   }
-  if (least == machine::SiteUse::fault && !found->is_fault()) scanner.refuse(token, "a fault site", "nothing can be made to fail there");
+  if (least == machine::SiteUse::fault && !found->is_fault())
+    scanner.refuse(token, "a fault site", "nothing can be made to fail there");
   return *found;
 }
 
@@ -355,7 +385,9 @@ void Parser::mention(Scanner& scanner, Mention mention) {
 
 void Parser::resolve(const Mention& mention) {
   const auto refuse = [&](std::string expected, std::string hint) {
-    if (!error_) error_ = ParseError{mention.line, mention.token.column, std::move(expected), std::string(mention.token.text), std::move(hint)};
+    if (!error_)
+      error_ = ParseError{mention.line, mention.token.column, std::move(expected), std::string(mention.token.text),
+                          std::move(hint)};
   };
   ContextId id = machine::no_context;
   if (const auto found = programs_.find(mention.token.text); found != programs_.end()) {

@@ -31,7 +31,8 @@ std::string print_rule(const fault::Rule& rule, const Case& c) {
 }
 
 std::string print_header(const Program& program) {
-  std::string text = fmt::format("{} {} cpu{}", machine::context_kind_names[static_cast<unsigned>(program.kind)], program.name, program.cpu);
+  std::string text = fmt::format("{} {} cpu{}", machine::context_kind_names[static_cast<unsigned>(program.kind)],
+                                 program.name, program.cpu);
   for (const FlagWord& flag : flag_words) {
     if ((program.flags & flag.bit) != 0) text += fmt::format(" {}", flag.word);
   }

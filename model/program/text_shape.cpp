@@ -32,8 +32,9 @@ std::string write_small(const Shape& shape) {
 
 template <unsigned Zone>
 void read_zone_end(Scanner& scanner, Shape& shape) {
-  shape.zone_end_bytes[Zone] = scanner.take_if("none") ? machine::zone_end_none
-                                                       : scanner.take_number("'none' or a size", {0, machine::zone_end_none - 1}, Suffix::size);
+  shape.zone_end_bytes[Zone] =
+      scanner.take_if("none") ? machine::zone_end_none
+                              : scanner.take_number("'none' or a size", {0, machine::zone_end_none - 1}, Suffix::size);
 }
 template <unsigned Zone>
 std::string write_zone_end(const Shape& shape) {
@@ -52,7 +53,8 @@ void read_hole(Scanner& scanner, Shape& shape) {
   const std::size_t dash = token.text.find('-');
   if (dash == std::string_view::npos) return scanner.refuse(token, "a range of frames START-END");
   const Bounds bounds{0, 0xffff'ffff};
-  shape.hole_start = static_cast<machine::Pfn>(scanner.number_in({token.text.substr(0, dash), token.column}, "a frame number", bounds));
+  shape.hole_start = static_cast<machine::Pfn>(
+      scanner.number_in({token.text.substr(0, dash), token.column}, "a frame number", bounds));
   shape.hole_end = static_cast<machine::Pfn>(scanner.number_in(tail_of(token, dash + 1), "a frame number", bounds));
 }
 
@@ -69,8 +71,10 @@ void read_pcp(Scanner& scanner, Shape& shape) {
   const Token token = scanner.take();
   const std::size_t slash = token.text.find('/');
   if (slash == std::string_view::npos) return scanner.refuse(token, "'auto' or HIGH/BATCH");
-  shape.pcp_high = static_cast<std::uint16_t>(scanner.number_in({token.text.substr(0, slash), token.column}, "a pcp high", {0, 0xffff}));
-  shape.pcp_batch = static_cast<std::uint16_t>(scanner.number_in(tail_of(token, slash + 1), "a pcp batch", {0, 0xffff}));
+  shape.pcp_high = static_cast<std::uint16_t>(
+      scanner.number_in({token.text.substr(0, slash), token.column}, "a pcp high", {0, 0xffff}));
+  shape.pcp_batch =
+      static_cast<std::uint16_t>(scanner.number_in(tail_of(token, slash + 1), "a pcp batch", {0, 0xffff}));
 }
 
 void read_poison(Scanner& scanner, Shape& shape) {
@@ -80,7 +84,10 @@ void read_poison(Scanner& scanner, Shape& shape) {
 }
 
 constexpr Key keys[] = {
-    {"ram", [](Scanner& scanner, Shape& shape) { shape.ram_bytes = scanner.take_number("a size", {0, ~std::uint64_t{0}}, Suffix::size); },
+    {"ram",
+     [](Scanner& scanner, Shape& shape) {
+       shape.ram_bytes = scanner.take_number("a size", {0, ~std::uint64_t{0}}, Suffix::size);
+     },
      [](const Shape& shape) { return print_size(shape.ram_bytes); }},
     {"cpus", read_small<&Shape::cpus>, write_small<&Shape::cpus>},
     {"nodes", read_small<&Shape::nodes>, write_small<&Shape::nodes>},
@@ -93,10 +100,15 @@ constexpr Key keys[] = {
     {"reserved", read_small<&Shape::reserved_pages>, write_small<&Shape::reserved_pages>},
     {"hole", read_hole, [](const Shape& shape) { return fmt::format("{}-{}", shape.hole_start, shape.hole_end); }},
     {"min_free_kbytes", read_min_free,
-     [](const Shape& shape) { return shape.min_free_kbytes ? fmt::format("{}", *shape.min_free_kbytes) : std::string("auto"); }},
+     [](const Shape& shape) {
+       return shape.min_free_kbytes ? fmt::format("{}", *shape.min_free_kbytes) : std::string("auto");
+     }},
     {"pcp", read_pcp,
-     [](const Shape& shape) { return shape.pcp_high ? fmt::format("{}/{}", *shape.pcp_high, shape.pcp_batch.value_or(1)) : std::string("auto"); }},
-    {"poison", read_poison, [](const Shape& shape) { return std::string(shape.poison == machine::Toggle::on ? "on" : "off"); }},
+     [](const Shape& shape) {
+       return shape.pcp_high ? fmt::format("{}/{}", *shape.pcp_high, shape.pcp_batch.value_or(1)) : std::string("auto");
+     }},
+    {"poison", read_poison,
+     [](const Shape& shape) { return std::string(shape.poison == machine::Toggle::on ? "on" : "off"); }},
 };
 
 constexpr auto key_names = [] {
@@ -108,7 +120,8 @@ constexpr auto key_names = [] {
 void read_override(Scanner& scanner, Shape& shape, std::uint32_t& keys_seen) {
   const Token token = scanner.take();
   const auto* key = std::ranges::find(keys, token.text, &Key::name);
-  if (key == std::end(keys)) return scanner.refuse(token, "a key of the machine line", did_you_mean(token.text, key_names));
+  if (key == std::end(keys))
+    return scanner.refuse(token, "a key of the machine line", did_you_mean(token.text, key_names));
   const std::uint32_t bit = 1U << (key - keys);
   if ((keys_seen & bit) != 0) return scanner.refuse(token, "each key once");
   keys_seen |= bit;

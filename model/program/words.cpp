@@ -18,7 +18,9 @@ bool is_name(std::string_view word) {
   return std::ranges::all_of(word, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; });
 }
 
-std::string daemon_name(machine::ContextId daemon) { return fmt::format("{}{}", daemon_stem, daemon - machine::kswapd_first); }
+std::string daemon_name(machine::ContextId daemon) {
+  return fmt::format("{}{}", daemon_stem, daemon - machine::kswapd_first);
+}
 
 std::optional<machine::ContextId> find_daemon(std::string_view name) {
   if (name.size() != daemon_stem.size() + 1 || !name.starts_with(daemon_stem)) return std::nullopt;

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "allocator/machine/types.h"
 #include "allocator/machine/context.h"
+#include "allocator/machine/types.h"
 
 namespace memtorture::program {
 
@@ -28,8 +28,11 @@ struct FlagWord {
   std::string_view word;
   std::uint32_t bit;
 };
-inline constexpr FlagWord flag_words[] = {{"rt", machine::pf_realtime}, {"memalloc", machine::pf_memalloc}, {"noio", machine::pf_noio},
-                                          {"nofs", machine::pf_nofs}, {"memdie", machine::tif_memdie}};
+inline constexpr FlagWord flag_words[] = {{"rt", machine::pf_realtime},
+                                          {"memalloc", machine::pf_memalloc},
+                                          {"noio", machine::pf_noio},
+                                          {"nofs", machine::pf_nofs},
+                                          {"memdie", machine::tif_memdie}};
 constexpr std::uint32_t all_flag_bits() {
   std::uint32_t bits = 0;
   for (const FlagWord& flag : flag_words) bits |= flag.bit;
@@ -37,7 +40,8 @@ constexpr std::uint32_t all_flag_bits() {
 }
 inline constexpr std::uint32_t task_flags_known = all_flag_bits();
 
-// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other; words over 32 bytes are far from all.
+// Insertions, deletions, replacements and swaps of neighbours that turn one word into the other; words over 32 bytes
+// are far from all.
 unsigned edit_distance(std::string_view a, std::string_view b);
 // The closest candidate, if close enough to be what was meant.
 std::optional<std::string_view> nearest_word(std::string_view word, std::span<const std::string_view> candidates);

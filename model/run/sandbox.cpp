@@ -112,9 +112,10 @@ void write_all(int fd, std::string_view bytes) {
   }
 }
 
-[[noreturn]] void child(const Case& the_case, const Options& options, int result_fd, int words_fd) {
+[[noreturn]] void child(const Case& the_case, const Options& options, MakeSubject make_subject, int result_fd, int words_fd) {
   dup2(words_fd, STDERR_FILENO);
-  write_all(result_fd, pack(replay(the_case, options)));
+  Runner runner(make_subject());
+  write_all(result_fd, pack(runner.replay(the_case, options)));
   _exit(0);
 }
 
@@ -170,7 +171,7 @@ Outcome post_mortem(Ending ending, int status, const SandboxLimits& limits, std:
 
 }  // namespace
 
-Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits) {
+Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits, MakeSubject make_subject) {
   int ends[2];
   const int words_fd = memfd_create("memtorture-stderr", MFD_CLOEXEC);
   if (words_fd < 0 || pipe(ends) != 0) {
@@ -181,7 +182,7 @@ Outcome replay_sandboxed(const Case& the_case, const Options& options, const San
   const pid_t pid = fork();
   if (pid == 0) {
     close(ends[0]);
-    child(the_case, options, ends[1], words_fd);
+    child(the_case, options, make_subject, ends[1], words_fd);
   }
   close(ends[1]);
   std::string bytes;

@@ -15,6 +15,9 @@ struct SandboxLimits {
   std::uint64_t memory_bytes = std::uint64_t{4} << 30;   // host memory beyond what the child starts with
 };
 
-[[nodiscard]] Outcome replay_sandboxed(const Case& the_case, const Options& options = {}, const SandboxLimits& limits = {});
+using MakeSubject = std::unique_ptr<subject::Subject> (*)();
+
+[[nodiscard]] Outcome replay_sandboxed(const Case& the_case, const Options& options = {}, const SandboxLimits& limits = {},
+                                       MakeSubject make_subject = &make_kernel);
 
 }  // namespace memtorture::run

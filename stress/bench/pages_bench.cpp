@@ -127,6 +127,17 @@ void BM_runs_of_fifty_operations(benchmark::State& state) {
 }
 BENCHMARK(BM_runs_of_fifty_operations);
 
+// From nothing: address space, descriptors, zones, and nothing touched.
+void BM_create_8_MiB(benchmark::State& state) {
+  Silence silence;
+  for (auto _ : state) {
+    kernel::Kernel kernel;
+    kernel.boot(shape("tiny-32"), {}, silence, silence);
+    benchmark::DoNotOptimize(&kernel);
+  }
+}
+BENCHMARK(BM_create_8_MiB);
+
 void BM_boot(benchmark::State& state, std::string_view name, std::uint64_t ram_bytes) {
   machine::Shape machine = shape(name);
   if (ram_bytes != 0) machine.ram_bytes = ram_bytes;

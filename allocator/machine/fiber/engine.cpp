@@ -211,7 +211,7 @@ void Engine::point(Site site) {
     const std::uint32_t chosen = chooser_->choose(moment, options_);
     if (chosen == 0) return;
     const Option option = options_[chosen];
-    departures_.push_back({.at = moment, .take = option, .step = result_.steps});
+    record({.at = moment, .take = option});
     take(option);
   }
 }
@@ -349,7 +349,7 @@ void Engine::wake(const WaitQueue& queue, bool all) {
       const Moment moment{.who = running().id, .op = running().op, .site = "sched.wake", .visit = static_cast<std::uint16_t>(visit("sched.wake"))};
       if (options_.size() > 1 && chooser_ != nullptr && chooser_->interested(moment)) {
         const std::uint32_t index = chooser_->choose(moment, options_);
-        if (index != 0) departures_.push_back({.at = moment, .take = options_[index], .step = result_.steps});
+        if (index != 0) record({.at = moment, .take = options_[index]});
         chosen = find(options_[index].whom);
       }
     }

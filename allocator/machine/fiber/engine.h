@@ -56,6 +56,8 @@ class Engine {
   void run_alone(void (*f)(void*), void* arg);
   std::span<const Departure> departures() const { return departures_; }
 
+  void record(const Departure& departure) { departures_.push_back({.at = departure.at, .take = departure.take, .step = result_.steps}); }
+
   void point(Site site);
   void give_way();                                     // schedule()
   void sleep(Jiffies jiffies);

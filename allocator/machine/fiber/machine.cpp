@@ -25,6 +25,7 @@ RunResult Machine::run(std::span<const Strand> strands, Chooser& chooser, const 
 }
 
 std::span<const Departure> Machine::departures() const { return engine_->departures(); }
+void Machine::record(const Departure& departure) { engine_->record(departure); }
 void Machine::wake_daemon(const Strand& daemon) { engine_->wake_daemon(daemon); }
 bool Machine::daemon_wait() { return engine_->daemon_wait(); }
 void Machine::run_alone(void (*f)(void*), void* arg) { engine_->run_alone(f, arg); }

@@ -1,0 +1,148 @@
+// For tests: a case of one or more programs, published zones that are right, and events fed by hand.
+//
+// The machine is 16 MiB with DMA (frames 0..1023) and Normal (1024..4095): marks 32/40/48 and 96/120/144, reserve 12,
+// per-CPU lists that pass everything through (domain.md 22.1). Each step states the ruling that it must get.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/oracle/geometry.h"
+#include "model/oracle/oracle.h"
+
+namespace memtorture::oracle::test {
+
+using machine::ReportKind;
+using machine::no_pfn;
+using program::In;
+using program::Op;
+using program::Out;
+
+inline machine::Shape toy() {
+  machine::Shape shape;
+  shape.ram_bytes = std::uint64_t{16} << 20;
+  shape.zone_end_bytes = {std::uint64_t{4} << 20, std::uint64_t{4} << 20, machine::zone_end_none};
+  return shape;
+}
+
+inline std::vector<subject::ZoneInfo> publish(const machine::Shape& shape) {
+  Geometry geometry;
+  geometry.build(shape, {});
+  std::vector<subject::ZoneInfo> zones;
+  for (const Zone& zone : geometry.zones()) {
+    subject::ZoneInfo info{};
+    info.node = zone.node;
+    info.kind = static_cast<machine::ZoneKind>(zone.kind);
+    info.start = zone.start;
+    info.spanned = zone.end - zone.start;
+    info.present = zone.present;
+    info.managed = zone.managed;
+    info.mark_min = zone.mark_min;
+    info.mark_low = zone.mark_low;
+    info.mark_high = zone.mark_high;
+    std::copy(zone.reserve.begin(), zone.reserve.end(), info.lowmem_reserve);
+    info.pcp_high = zone.pcp_high;
+    info.pcp_batch = zone.pcp_batch;
+    zones.push_back(info);
+  }
+  return zones;
+}
+
+class Driver {
+ public:
+  explicit Driver(machine::Shape shape = toy(), std::size_t programs = 1) : zones(publish(shape)) {
+    the_case.shape = shape;
+    the_case.slot_names.resize(64, "s");
+    the_case.programs.resize(programs);
+    for (auto& program : the_case.programs) program.ops.reserve(20'000);
+    EXPECT_EQ(oracle.begin(the_case, zones, promises), Ruling::fine);
+  }
+
+  Event event(EventKind kind) const {
+    Event e;
+    e.kind = kind;
+    e.who = who;
+    e.cpu = cpu;
+    e.irqs = irqs;
+    e.preempt_count = preempt_count;
+    e.op = the_case.programs[who].ops.empty() ? 0 : static_cast<std::uint32_t>(the_case.programs[who].ops.size() - 1);
+    return e;
+  }
+  Ruling call(const Op& op) {
+    the_case.programs[who].ops.push_back(op);
+    Event e = event(EventKind::call);
+    e.value2 = task_flags;
+    return oracle.on(e);
+  }
+  Ruling granted(machine::Pfn pfn, std::uint64_t dirty = ~std::uint64_t{0}) {
+    Event e = event(EventKind::result);
+    e.pfn = pfn;
+    e.value = machine::Ram::linear_base + (std::uint64_t{pfn} << the_case.shape.page_shift);
+    e.value2 = dirty;
+    return oracle.on(e);
+  }
+  Ruling refused() { return granted_none(); }
+  Ruling returned(std::uint64_t value = 0) {
+    Event e = event(EventKind::result);
+    e.value = value;
+    return oracle.on(e);
+  }
+  Ruling report(ReportKind kind, machine::Pfn pfn = no_pfn) {
+    Event e = event(EventKind::reported);
+    e.detail = static_cast<std::uint8_t>(kind);
+    e.pfn = pfn;
+    return oracle.on(e);
+  }
+  Ruling placed(EventKind kind, machine::Pfn pfn, std::uint8_t list_cpu = 0) {
+    Event e = event(kind);
+    e.pfn = pfn;
+    e.cpu = list_cpu;
+    return oracle.on(e);
+  }
+  Ruling told(EventKind kind, std::uint64_t value = 0, std::uint8_t detail = 0, machine::Pfn pfn = no_pfn, std::uint32_t gfp = 0) {
+    Event e = event(kind);
+    e.value = value;
+    e.detail = detail;
+    e.pfn = pfn;
+    e.gfp = gfp;
+    return oracle.on(e);
+  }
+  // A legal allocation of one block; a legal free.
+  void alloc(std::uint16_t slot, machine::Pfn pfn, std::uint32_t gfp = subject::GFP_KERNEL, unsigned order = 0) {
+    EXPECT_EQ(call(program::AllocPages{Out{slot}, {gfp}, {static_cast<std::uint8_t>(order)}}), Ruling::fine);
+    EXPECT_EQ(granted(pfn), Ruling::fine) << oracle.finding().rule << ": " << oracle.finding().detail;
+  }
+  void free(std::uint16_t slot, unsigned order = 0) {
+    EXPECT_EQ(call(program::FreePagesOf{In{slot}, {static_cast<std::uint8_t>(order)}}), Ruling::fine);
+    EXPECT_EQ(returned(), Ruling::fine) << oracle.finding().rule << ": " << oracle.finding().detail;
+  }
+  // Takes pages of a zone from the bottom as the buddy system would: smallest block first, here simply ascending.
+  void fill(machine::Pfn from, unsigned pages, std::uint32_t gfp) {
+    for (unsigned i = 0; i != pages; ++i) alloc(63, from + i, gfp);
+  }
+  std::string_view rule() const { return oracle.finding().rule; }
+  std::string_view crime() const { return oracle.crime().rule; }
+
+  program::Case the_case;
+  subject::Promises promises;
+  std::vector<subject::ZoneInfo> zones;
+  Oracle oracle;
+  machine::ContextId who = 0;
+  std::uint8_t cpu = 0;
+  machine::IrqFlag irqs = machine::IrqFlag::on;
+  std::uint32_t preempt_count = 0, task_flags = 0;
+
+ private:
+  Ruling granted_none() {
+    Event e = event(EventKind::result);
+    e.value2 = ~std::uint64_t{0};
+    return oracle.on(e);
+  }
+};
+
+inline constexpr std::uint32_t kernel_noretry = subject::GFP_KERNEL | subject::gfp_noretry;
+
+}  // namespace memtorture::oracle::test

@@ -1,0 +1,126 @@
+// Contents and descriptors: who may write where, poison (domain.md 20.4) and blemishes (2.6).
+//
+// Rulings. A write to a free frame is noticed where poisoning is on: the next allocation that takes the frame reports it
+// once and hands it out. Only a frame that this handle owned before is known to have been poisoned at its free; for other
+// free frames the report is possible, not owed. Without poisoning nobody can notice: fatal.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "model/oracle/state.h"
+
+namespace memtorture::oracle {
+
+namespace {
+
+constexpr std::uint8_t poison_byte = 0xaa;
+
+}  // namespace
+
+unsigned Oracle::State::flaws_in(Pfn first, std::uint32_t frames) const {
+  return static_cast<unsigned>(std::ranges::count_if(flaws, [&](Pfn flaw) { return flaw >= first && flaw - first < frames; }));
+}
+
+// fill and check work on the whole block that the handle got.
+Ruling Oracle::State::call_write(ContextState& state, const Slot& held) {
+  const bool reads = state.flight.request.act == Act::check;
+  for (std::uint32_t i = 0; i < std::max(1u, held.frames);) {
+    const Pfn frame = held.first + i;
+    if (geometry.absent(frame)) return fatal("wild-free", frame, "the frame does not exist");
+    const Ledger::Found found = ledger.find(frame);
+    const bool live = found.entry.holds() == Holds::live;
+    if (!live || ledger.object(found.entry.payload()).serial != held.serial) {
+      const std::string what = fmt::format("frame {} is {} while {}", frame, reads ? "read" : "written", whose(frame));
+      return reads ? fatal("use-after-free-read", frame, what) : fatal("use-after-free-write", frame, what);
+    }
+    i += 1u << found.order;
+  }
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::call_poke(ContextState& state, const Slot& held, Pfn base) {
+  const std::int64_t address = (std::int64_t{base} << shape.page_shift) + static_cast<std::int64_t>(state.flight.request.number);
+  const Pfn frame = address < 0 ? machine::no_pfn : static_cast<Pfn>(std::min<std::int64_t>(address >> shape.page_shift, machine::no_pfn));
+  const bool within = frame >= held.first && frame - held.first < held.frames;
+  const auto rule = [&] { return within ? RuleId("use-after-free-write") : RuleId("write-outside"); };
+  if (geometry.absent(frame)) return fatal("write-outside", frame, "the frame does not exist");
+  const Ledger::Found found = ledger.find(frame);
+  const bool free = found.entry.holds() == Holds::free || found.entry.holds() == Holds::parked;
+  if (found.entry.holds() == Holds::live && held.serial != 0 && ledger.object(found.entry.payload()).serial == held.serial) return Ruling::fine;
+  const std::string what = fmt::format("frame {} is written while {}", frame, whose(frame));
+  if (!free || shape.poison == machine::Toggle::off) return fatal(rule(), frame, what);
+  const bool harmless = state.flight.request.byte == poison_byte;  // may even repair what another write did
+  const auto known = std::ranges::find(corrupt, frame, &Corrupt::frame);
+  const bool owed = !harmless && within && held.serial != 0;
+  if (known == corrupt.end()) {
+    if (!harmless) corrupt.push_back({frame, owed});
+  } else {
+    known->owed = !harmless && (known->owed || owed);
+  }
+  return crime(rule(), frame, what);
+}
+
+Ruling Oracle::State::call_blemish(ContextState&, const Slot& held, Pfn frame) {
+  if (geometry.absent(frame)) return fatal("foreign-blemish", frame, "the frame does not exist");
+  const Ledger::Found found = ledger.find(frame);
+  const auto add = [&] {
+    if (std::ranges::find(flaws, frame) == flaws.end()) flaws.push_back(frame);
+  };
+  const std::string what = fmt::format("the descriptor of frame {} is written while {}", frame, whose(frame));
+  switch (found.entry.holds()) {
+    case Holds::live:
+      if (ledger.object(found.entry.payload()).serial != held.serial) return fatal("foreign-blemish", frame, what);
+      add();
+      return Ruling::fine;
+    case Holds::free: case Holds::parked:
+      add();
+      return crime("foreign-blemish", frame, what);
+    default: return fatal("foreign-blemish", frame, what);
+  }
+}
+
+Ruling Oracle::State::judge_contents(const Event& event) {
+  const std::int64_t damage = static_cast<std::int64_t>(event.value);
+  if (damage < 0 || geometry.absent(event.pfn)) return Ruling::fine;
+  // A handle may outlive parts of its block (exact allocations, split pages): only what is still its own counts.
+  const Pfn frame = event.pfn + static_cast<Pfn>(damage >> shape.page_shift);
+  if (geometry.absent(frame)) return Ruling::fine;
+  const Ledger::Found whole = ledger.find(event.pfn), part = ledger.find(frame);
+  if (whole.entry.holds() != Holds::live || part.entry.holds() != Holds::live) return Ruling::fine;
+  if (ledger.object(whole.entry.payload()).serial != ledger.object(part.entry.payload()).serial) return Ruling::fine;
+  return broken("page.content", event.pfn, fmt::format("byte {} of block {} is not what its owner wrote", damage, event.pfn));
+}
+
+// A block was granted: corrupted frames in it must have been reported by now.
+Ruling Oracle::State::judge_poison(Flight&, Pfn first, std::uint32_t frames) {
+  const auto inside = [&](const Corrupt& c) { return c.frame >= first && c.frame - first < frames; };
+  const bool missing = std::ranges::any_of(corrupt, [&](const Corrupt& c) { return inside(c) && c.owed; });
+  std::erase_if(corrupt, inside);
+  if (missing && promises.reports) return broken("page.report.missing", first, "a free page that was written to was handed out without a poison report");
+  return Ruling::fine;
+}
+
+// The allocator found a page bad when it wanted to hand it out: the block of the request's order is lost, another is taken.
+bool Oracle::State::discard_flawed(Flight& f, Pfn frame) {
+  if (std::ranges::find(flaws, frame) == flaws.end() || geometry.absent(frame)) return false;
+  const unsigned z = geometry.zone_of(frame);
+  const Entry entry = ledger.at(frame);
+  if (entry.holds() == Holds::parked) {
+    --ledger.parked(z, entry.payload());
+    --ledger.zone(z).parked;
+    ledger.set(frame, Entry(Holds::bad, 0));
+    ++ledger.zone(z).bad;
+    return true;
+  }
+  const unsigned order = f.order;
+  const Pfn head = frame & ~((1u << order) - 1);
+  if (ledger.find(frame).entry.holds() == Holds::bad) return true;  // a second flaw of the same block
+  before_change(contexts_max);
+  if (!ledger.remove_free(head, order, z)) return false;
+  ledger.set(head, Entry(Holds::bad, order));
+  ledger.zone(z).bad += std::uint64_t{1} << order;
+  after_change();
+  return true;
+}
+
+}  // namespace memtorture::oracle

@@ -1,0 +1,304 @@
+// Releases, references, memory: crimes and what they owe, and the legal history next to each.
+#include "model/oracle/driver_test.h"
+
+namespace memtorture::oracle::test {
+namespace {
+
+using program::FreePagesOf;
+using subject::GFP_KERNEL;
+
+Op free_of(std::uint16_t slot, std::uint8_t order = 0, std::uint16_t offset = 0) { return FreePagesOf{In{slot, offset}, {order}}; }
+
+TEST(Release, AFreedBlockCanBeHadAgain) {
+  Driver d;
+  d.alloc(0, 1024, GFP_KERNEL, 3);
+  d.free(0, 3);
+  d.alloc(0, 1024, GFP_KERNEL, 3);
+}
+
+TEST(Release, DoubleFreeOwesOneBadPage) {
+  for (const unsigned reports : {0u, 1u, 2u}) {
+    Driver d;
+    d.alloc(0, 1024);
+    d.free(0);
+    EXPECT_EQ(d.call(free_of(0)), Ruling::crime);
+    EXPECT_EQ(d.crime(), "double-free");
+    Ruling ruling = Ruling::fine;
+    for (unsigned i = 0; i != reports; ++i) ruling = d.report(ReportKind::bad_page, 1024);
+    if (ruling == Ruling::fine) ruling = d.returned();
+    EXPECT_EQ(ruling, reports == 1 ? Ruling::fine : Ruling::broken) << reports;
+    if (reports == 0) EXPECT_EQ(d.rule(), "page.report.missing");
+    if (reports == 2) EXPECT_EQ(d.rule(), "page.report.spurious");
+  }
+}
+
+TEST(Release, CrimesByName) {
+  struct Row {
+    std::string_view crime;
+    Ruling ruling;
+    std::function<Ruling(Driver&)> commit;
+  };
+  constexpr std::uint32_t comp = GFP_KERNEL | subject::gfp_comp;
+  const Row rows[] = {
+      {"interior-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(free_of(0, 0, 1)); }},
+      {"interior-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(free_of(0, 2, 1)); }},
+      {"wrong-order-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(free_of(0, 1)); }},
+      {"wrong-order-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(free_of(0, 1)); }},
+      {"wrong-order-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(program::PutPage{In{0}}); }},
+      {"foreign-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); d.alloc(1, 1024); return d.call(free_of(0)); }},
+      {"put-too-many", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::PutPage{In{0}}); }},
+      {"get-after-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::GetPage{In{0}}); }},
+      {"split-compound", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(program::SplitPage{In{0}, {2}}); }},
+      {"wrong-order-split", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(program::SplitPage{In{0}, {1}}); }},
+      {"wild-free", Ruling::crime, [](Driver& d) { d.call(program::WildPage{Out{0}, {1500}}); d.granted(1500); return d.call(free_of(0)); }},
+      {"wild-free", Ruling::fatal, [](Driver& d) { d.call(program::WildPage{Out{0}, {9999}}); d.granted(9999); return d.call(free_of(0)); }},
+      {"foreign-free", Ruling::fatal, [](Driver& d) { d.alloc(1, 1024); d.call(program::WildPage{Out{0}, {1024}}); d.granted(1024); return d.call(free_of(0)); }},
+      {"blemished-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.call(program::BlemishPage{In{0}, {}}); d.returned(); return d.call(free_of(0)); }},
+      {"leak", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); return d.call(program::Forget{In{0}}); }},
+      {"use-after-free-write", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::Poke{In{0}, {0}, {1}}); }},
+      {"use-after-free-read", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::CheckContents{In{0}}); }},
+      {"write-outside", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); return d.call(program::Poke{In{0}, {4096}, {1}}); }},
+      {"sleep-in-atomic", Ruling::crime, [](Driver& d) { d.preempt_count = 1; return d.call(program::AllocPage{Out{0}, {GFP_KERNEL}}); }},
+      {"sleep-in-atomic", Ruling::crime, [](Driver& d) { d.irqs = machine::IrqFlag::off; return d.call(program::DrainAllPages{}); }},
+      {"nmi-entry", Ruling::crime, [](Driver& d) { d.preempt_count = machine::nmi_offset; return d.call(program::AllocPage{Out{0}, {0}}); }},
+      {"processor-id-preemptible", Ruling::crime, [](Driver& d) { return d.call(program::SmpProcessorId{}); }},
+      {"lock-misuse", Ruling::crime, [](Driver& d) { d.call(program::MutexLockOp{}); d.returned(); return d.call(program::MutexLockOp{}); }},
+  };
+  for (const Row& row : rows) {
+    Driver d;
+    EXPECT_EQ(row.commit(d), row.ruling) << row.crime;
+    EXPECT_EQ(d.crime(), row.crime);
+  }
+}
+
+TEST(Release, ReservedFramesStay) {
+  machine::Shape shape = toy();
+  shape.reserved_pages = 16;
+  Driver d(shape);
+  d.call(program::WildPage{Out{0}, {3}});
+  d.granted(3);
+  EXPECT_EQ(d.call(free_of(0)), Ruling::crime);
+  EXPECT_EQ(d.crime(), "reserved-free");
+  EXPECT_EQ(d.report(ReportKind::bad_page, 3), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  d.call(program::AllocPage{Out{1}, {subject::GFP_DMA}});
+  EXPECT_EQ(d.granted(3), Ruling::broken);
+  EXPECT_EQ(d.rule(), "page.reserved");
+}
+
+TEST(Release, ABlemishedPageNeverComesBack) {
+  Driver d;
+  d.alloc(0, 1024);
+  EXPECT_EQ(d.call(program::BlemishPage{In{0}, {}}), Ruling::fine);
+  d.returned();
+  EXPECT_EQ(d.call(free_of(0)), Ruling::crime);
+  EXPECT_EQ(d.report(ReportKind::bad_page, 1024), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  EXPECT_EQ(d.call(program::NrFreePages{}), Ruling::fine);
+  EXPECT_EQ(d.returned(4095), Ruling::fine) << d.oracle.finding().detail;
+  d.call(program::AllocPage{Out{1}, {GFP_KERNEL}});
+  EXPECT_EQ(d.granted(1024), Ruling::broken);
+  EXPECT_EQ(d.rule(), "page.bad");
+}
+
+TEST(Release, ReferencesHoldTheBlock) {
+  Driver d;
+  d.alloc(0, 1024, GFP_KERNEL | subject::gfp_comp, 2);
+  EXPECT_EQ(d.call(program::GetPage{In{0, 3}}), Ruling::fine);  // a tail acts on the head
+  d.returned();
+  EXPECT_EQ(d.call(program::PageCount{In{0, 1}}), Ruling::fine);
+  EXPECT_EQ(d.returned(2), Ruling::fine);
+  d.free(0, 2);
+  d.call(program::AllocPage{Out{1}, {GFP_KERNEL}});
+  EXPECT_EQ(d.granted(1024), Ruling::broken);
+  EXPECT_EQ(d.rule(), "page.overlap");
+}
+
+TEST(Release, CountsAreTold) {
+  Driver d;
+  d.alloc(0, 1024);
+  d.call(program::PageCount{In{0}});
+  EXPECT_EQ(d.returned(0), Ruling::broken);
+  EXPECT_EQ(d.rule(), "page.count");
+}
+
+TEST(Release, SplitPagesAreFreedOneByOne) {
+  Driver d;
+  d.alloc(0, 1024, GFP_KERNEL, 2);
+  EXPECT_EQ(d.call(program::SplitPage{In{0}, {2}}), Ruling::fine);
+  d.returned();
+  for (const std::uint16_t i : std::vector<std::uint16_t>{2, 0, 3, 1}) {
+    EXPECT_EQ(d.call(free_of(0, 0, i)), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+  }
+  d.alloc(1, 1024, GFP_KERNEL, 10);  // all coalesced again
+}
+
+TEST(Release, PoisonIsReportedAtTheNextAllocation) {
+  for (const bool reported : {true, false}) {
+    machine::Shape shape = toy();
+    shape.poison = machine::Toggle::on;
+    Driver d(shape);
+    d.alloc(0, 1024);
+    d.free(0);
+    EXPECT_EQ(d.call(program::Poke{In{0}, {8}, {0x5a}}), Ruling::crime);
+    EXPECT_EQ(d.crime(), "use-after-free-write");
+    EXPECT_EQ(d.returned(), Ruling::fine);
+    d.call(program::AllocPage{Out{1}, {GFP_KERNEL}});
+    if (reported) EXPECT_EQ(d.report(ReportKind::poison, 1024), Ruling::fine);
+    EXPECT_EQ(d.granted(1024), reported ? Ruling::fine : Ruling::broken);
+    if (!reported) EXPECT_EQ(d.rule(), "page.report.missing");
+  }
+}
+
+TEST(Release, ContentsAreTheOwners) {
+  Driver d;
+  d.alloc(0, 1024);
+  EXPECT_EQ(d.told(EventKind::contents, ~std::uint64_t{0}, 0, 1024), Ruling::fine);
+  EXPECT_EQ(d.told(EventKind::contents, 5, 0, 1024), Ruling::broken);
+  EXPECT_EQ(d.rule(), "page.content");
+}
+
+TEST(Release, TwoTasksDropOneBlockAndEitherFreesIt) {
+  Driver d(toy(), 2);
+  d.alloc(0, 1024);
+  d.call(program::GetPage{In{0}});
+  d.returned();
+  EXPECT_EQ(d.call(program::PutPage{In{0}}), Ruling::fine);
+  d.who = 1;
+  EXPECT_EQ(d.call(program::PutPage{In{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);  // 1's put went first: it freed nothing
+  d.who = 0;
+  EXPECT_EQ(d.placed(EventKind::parked, 1024), Ruling::fine) << d.oracle.finding().detail;
+  EXPECT_EQ(d.placed(EventKind::drained, 1024), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+}
+
+TEST(Placement, AFreedPageBelongsToItsCpu) {
+  machine::Shape shape = toy();
+  shape.cpus = 2;
+  shape.pcp_high = 6;
+  shape.pcp_batch = 2;
+  for (const unsigned list : {0u, 1u}) {
+    Driver d(shape);
+    d.preempt_count = 1;
+    d.alloc(0, 1024, 0);
+    d.call(free_of(0));
+    EXPECT_EQ(d.placed(EventKind::parked, 1024, static_cast<std::uint8_t>(list)), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+    d.call(program::AllocPage{Out{1}, {0}});
+    EXPECT_EQ(d.granted(1024), list == 0 ? Ruling::fine : Ruling::broken);
+    if (list == 1) EXPECT_EQ(d.rule(), "pcp.remote");
+  }
+}
+
+TEST(Placement, ListsAreBoundedRefilledInBatchesAndDrained) {
+  machine::Shape shape = toy();
+  shape.pcp_high = 2;
+  shape.pcp_batch = 2;
+  {
+    Driver d(shape);
+    d.call(program::AllocPage{Out{0}, {GFP_KERNEL}});
+    EXPECT_EQ(d.placed(EventKind::refilled, 1024), Ruling::fine);
+    EXPECT_EQ(d.placed(EventKind::refilled, 1025), Ruling::fine);
+    EXPECT_EQ(d.placed(EventKind::refilled, 1026), Ruling::broken);
+    EXPECT_EQ(d.rule(), "pcp.batch");
+  }
+  {
+    Driver d(shape);
+    d.alloc(0, 1024);
+    d.alloc(1, 1025);
+    d.call(free_of(0));
+    EXPECT_EQ(d.placed(EventKind::parked, 1024), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+    d.call(program::DrainLocalPages{});
+    EXPECT_EQ(d.returned(), Ruling::broken);
+    EXPECT_EQ(d.rule(), "pcp.drain");
+  }
+  {
+    Driver d(shape);
+    d.alloc(0, 1024);
+    d.alloc(1, 1025);
+    for (std::uint16_t slot = 0; slot != 2; ++slot) {
+      d.call(free_of(slot));
+      EXPECT_EQ(d.placed(EventKind::parked, 1024 + slot), Ruling::fine);
+      EXPECT_EQ(d.returned(), slot == 0 ? Ruling::fine : Ruling::broken);
+    }
+    EXPECT_EQ(d.rule(), "pcp.high");
+  }
+  {
+    Driver d(shape);
+    d.alloc(0, 1024);
+    EXPECT_EQ(d.placed(EventKind::parked, 1024), Ruling::broken);
+    EXPECT_EQ(d.rule(), "pcp.park");
+  }
+}
+
+TEST(Context, BalanceAndSleep) {
+  {
+    Driver d;
+    d.call(program::AllocPage{Out{0}, {GFP_KERNEL}});
+    d.preempt_count = 1;
+    EXPECT_EQ(d.granted(1024), Ruling::broken);
+    EXPECT_EQ(d.rule(), "ctx.balance");
+  }
+  {
+    Driver d;
+    d.call(program::PreemptDisable{});
+    d.preempt_count = 1;
+    EXPECT_EQ(d.returned(), Ruling::fine);
+    d.call(program::AllocPage{Out{0}, {subject::GFP_ATOMIC}});
+    EXPECT_EQ(d.told(EventKind::slept), Ruling::broken);
+    EXPECT_EQ(d.rule(), "gfp.sleep");
+  }
+}
+
+TEST(Reclaim, FlagsBindIt) {
+  using enum EventKind;
+  struct Row {
+    std::string_view rule;
+    std::uint32_t gfp, reclaim_gfp;
+    EventKind then;
+  };
+  const Row rows[] = {
+      {"", GFP_KERNEL, GFP_KERNEL, io_started},       {"", GFP_KERNEL, GFP_KERNEL, fs_called},
+      {"gfp.reclaim", 0, 0, io_started},              {"gfp.scope", subject::GFP_NOIO, GFP_KERNEL, io_started},
+      {"gfp.io", subject::GFP_NOIO, subject::GFP_NOIO, io_started}, {"gfp.fs", subject::GFP_NOFS, subject::GFP_NOFS, fs_called},
+      {"reclaim.nested", GFP_KERNEL, GFP_KERNEL, reclaim_began},    {"oom.condition", GFP_KERNEL, GFP_KERNEL, oom_killed},
+      {"oom.panic", subject::GFP_NOFS, subject::GFP_NOFS, panicked},
+  };
+  for (const Row& row : rows) {
+    Driver d;
+    d.call(program::AllocPage{Out{0}, {row.gfp}});
+    Ruling ruling = d.told(reclaim_began, 0, 0, no_pfn, row.reclaim_gfp);
+    if (ruling == Ruling::fine) ruling = d.told(row.then, 0, 0, no_pfn, row.reclaim_gfp);
+    EXPECT_EQ(ruling, row.rule.empty() ? Ruling::fine : Ruling::broken) << row.rule;
+    EXPECT_EQ(d.rule(), row.rule);
+  }
+}
+
+TEST(Reclaim, ClientsHoldAndLoseTheirPages) {
+  Driver d;
+  d.call(program::ClientAdd{{subject::ClientKind::clean}, {2}, {GFP_KERNEL}});
+  EXPECT_EQ(d.told(EventKind::client_granted, 0, 0, 1024), Ruling::fine);
+  EXPECT_EQ(d.told(EventKind::client_granted, 0, 0, 1025), Ruling::fine);
+  EXPECT_EQ(d.returned(2), Ruling::fine);
+  d.call(program::ClientDrop{{subject::ClientKind::clean}, {1}});
+  EXPECT_EQ(d.told(EventKind::client_released, 0, 0, 1024), Ruling::fine);
+  EXPECT_EQ(d.returned(1), Ruling::fine);
+  d.alloc(0, 1024);
+  d.call(program::ClientDrop{{subject::ClientKind::clean}, {1}});
+  EXPECT_EQ(d.told(EventKind::client_released, 0, 0, 1024), Ruling::broken);
+  EXPECT_EQ(d.rule(), "reclaim.owner");
+}
+
+TEST(End, WhatIsLiveHasLeaked) {
+  Driver d;
+  EXPECT_EQ(d.oracle.end(), Ruling::fine);
+  d.alloc(0, 1024);
+  EXPECT_EQ(d.oracle.end(), Ruling::crime);
+  EXPECT_EQ(d.crime(), "leak");
+}
+
+}  // namespace
+}  // namespace memtorture::oracle::test

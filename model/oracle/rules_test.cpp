@@ -1,0 +1,38 @@
+// README and rule_table() say the same; ids are unique; every rule has an example.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "model/oracle/oracle.h"
+
+namespace memtorture::oracle {
+namespace {
+
+constexpr std::string_view kind_names[] = {"rule", "crime", "audit", "machine"};
+
+TEST(Rules, ReadmeAndTableAreEqual) {
+  std::ifstream file(std::string(MT_SOURCE_DIR) + "/model/README.md");
+  ASSERT_TRUE(file);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("| `")) lines.push_back(line);
+  }
+  ASSERT_EQ(lines.size(), rule_table().size());
+  for (std::size_t i = 0; i != lines.size(); ++i) {
+    const RuleRow& row = rule_table()[i];
+    const std::string start = "| `" + std::string(row.id) + "` | " + std::string(kind_names[static_cast<unsigned>(row.kind)]) + " | " +
+                              std::string(row.source) + " | " + std::string(row.meaning) + " | ";
+    EXPECT_TRUE(lines[i].starts_with(start)) << "README has\n  " << lines[i] << "\nthe table says\n  " << start;
+    EXPECT_GT(lines[i].size(), start.size() + 4) << "no example for " << row.id;
+  }
+}
+
+TEST(Rules, IdsAreUnique) {
+  std::set<std::string_view> ids;
+  for (const RuleRow& row : rule_table()) EXPECT_TRUE(ids.insert(row.id).second) << row.id;
+}
+
+}  // namespace
+}  // namespace memtorture::oracle

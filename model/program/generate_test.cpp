@@ -1,0 +1,200 @@
+// The generator: the same case for the same seed, everything comes up, and the innocent are innocent.
+#include "model/program/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "model/program/legal.h"
+#include "model/program/op_table.h"
+#include "model/program/text.h"
+
+namespace memtorture::program {
+namespace {
+
+using machine::ContextKind;
+
+TEST(Generate, SameSeedSameCase) {
+  const GenerateOptions options{.crimes = 30, .departures = 30};
+  for (std::uint64_t seed = 0; seed < 50; ++seed) EXPECT_EQ(generate(seed, options), generate(seed, options));
+  EXPECT_NE(generate(1, options), generate(2, options));
+}
+
+TEST(Generate, EveryKindOfEverythingComesUp) {
+  std::set<std::string_view> ops, kinds, moves, shapes;
+  unsigned with_faults = 0, with_hole = 0, with_poison = 0, with_pcp = 0, with_cpus = 0, with_nodes = 0,
+           with_beyond = 0;
+  const GenerateOptions options{.crimes = 50, .faults = 50, .departures = 50, .contexts = 80};
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+    const Case c = generate(seed, options);
+    ASSERT_EQ(why_illegal(c), std::nullopt) << seed;
+    for (const Program& program : c.programs) {
+      kinds.insert(machine::context_kind_names[static_cast<unsigned>(program.kind)]);
+      for (const Op& op : program.ops) {
+        ops.insert(name_of(op));
+        const Order* order = field_of<Order>(op);
+        with_beyond += order != nullptr && order->value >= c.shape.orders ? 1 : 0;
+      }
+    }
+    for (const auto& departure : c.departures)
+      moves.insert(machine::move_names[static_cast<unsigned>(departure.take.move)]);
+    shapes.insert(c.shape.name());
+    with_faults += c.faults.empty() ? 0 : 1;
+    with_hole += c.shape.hole_end > c.shape.hole_start ? 1 : 0;
+    with_poison += c.shape.poison == machine::Toggle::on ? 1 : 0;
+    with_pcp += c.shape.pcp_high ? 1 : 0;
+    with_cpus += c.shape.cpus > 1 ? 1 : 0;
+    with_nodes += c.shape.nodes > 1 ? 1 : 0;
+  }
+  for (const std::string_view name : op_names) EXPECT_TRUE(ops.contains(name)) << name << " never comes up";
+  EXPECT_EQ(kinds.size(), 4U);
+  EXPECT_EQ(moves.size(), 5U);
+  EXPECT_GE(shapes.size(), 5U);
+  for (const unsigned count : {with_faults, with_hole, with_poison, with_pcp, with_cpus, with_nodes, with_beyond})
+    EXPECT_GT(count, 50U);
+}
+
+TEST(Generate, OptionsAreKept) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    const Case c =
+        generate(seed, {.crimes = 0, .faults = 0, .departures = 0, .contexts = 0, .cpus_max = 1, .nodes_max = 1});
+    EXPECT_TRUE(c.faults.empty() && c.departures.empty());
+    EXPECT_EQ(c.shape.cpus, 1);
+    EXPECT_EQ(c.shape.nodes, 1);
+    for (const Program& program : c.programs) EXPECT_EQ(program.kind, ContextKind::task);
+  }
+}
+
+// A second, simpler set of books: follows each program and counts its crimes, taking every allocation for granted.
+class Judge {
+ public:
+  explicit Judge(const Case& c) : case_(c) {}
+
+  unsigned crimes() {
+    for (const Program& program : case_.programs) judge(program);
+    return crimes_;
+  }
+
+ private:
+  struct Unit {  // frames that are freed together
+    unsigned order = 0, references = 1;
+    bool is_compound = false, is_high = false, is_exact = false;
+    std::uint64_t bytes = 0;
+  };
+  using Place = std::pair<Slot, std::uint16_t>;
+
+  void blame(bool is_crime) { crimes_ += is_crime ? 1 : 0; }
+
+  void judge(const Program& program) {
+    depth_ = 0;
+    const bool is_task = program.kind == ContextKind::task;
+    for (const Op& op : program.ops) {
+      if (const Out* out = field_of<Out>(op)) {
+        allocate(op, *out, is_task);
+        blame(program.kind == ContextKind::nmi);
+      }
+      if (const In* in = field_of<In>(op)) use(op, *in);
+      context(op, is_task);
+    }
+    blame(depth_ != 0);
+  }
+
+  void allocate(const Op& op, Out out, bool is_task) {
+    const Gfp* gfp = field_of<Gfp>(op);
+    blame(gfp == nullptr);                      // wild_page
+    blame(!assigned_.insert(out.slot).second);  // a refusal would leave the old, freed block in the slot
+    if (gfp == nullptr) return;
+    const subject::gfp_t bits = gfp->bits | (std::holds_alternative<GetDmaPages>(op) ? subject::gfp_dma : 0);
+    const unsigned zones = bits & (subject::gfp_dma | subject::gfp_dma32 | subject::gfp_highmem);
+    const bool by_page = std::holds_alternative<AllocPages>(op) || std::holds_alternative<AllocPage>(op) ||
+                         std::holds_alternative<AllocPagesNode>(op);
+    blame((bits & subject::gfp_wait) != 0 && (!is_task || depth_ > 0));
+    blame((bits & subject::gfp_nofail) != 0 && ((bits & subject::gfp_wait) == 0 || (bits & subject::gfp_noretry) != 0));
+    blame((bits & subject::gfp_movable) != 0 && (bits & subject::gfp_reclaimable) != 0);
+    blame((zones & (zones - 1)) != 0);
+    blame(zones == subject::gfp_highmem && !by_page);
+    Unit unit{.is_compound = (bits & subject::gfp_comp) != 0, .is_high = (bits & subject::gfp_highmem) != 0};
+    if (const Order* order = field_of<Order>(op)) unit.order = order->value;
+    if (const Bytes* bytes = field_of<Bytes>(op)) {
+      unit.is_exact = true;
+      unit.bytes = bytes->value;
+      blame(unit.is_compound || bytes->value == 0);
+    }
+    if (unit.order >= case_.shape.orders) return;
+    units_[{out.slot, 0}] = unit;
+  }
+
+  void use(const Op& op, In in) {
+    const auto found = units_.find({in.slot, in.offset});
+    blame(found == units_.end());
+    if (found == units_.end()) return;
+    Unit& unit = found->second;
+    const bool is_unit = unit.order == 0 || unit.is_compound;
+    const Order* order = field_of<Order>(op);
+    const bool by_address = std::holds_alternative<FreePages>(op) || std::holds_alternative<FreePage>(op);
+    if (std::holds_alternative<FreePagesExact>(op)) {
+      blame(!unit.is_exact || field_of<Bytes>(op)->value != unit.bytes);
+      units_.erase(found);
+    } else if (std::holds_alternative<SplitPage>(op)) {
+      blame(unit.is_exact || unit.is_compound || order->value != unit.order || unit.references != 1);
+      const Unit part{.is_high = unit.is_high};
+      const unsigned parts = 1U << unit.order;
+      units_.erase(found);
+      for (unsigned i = 0; i < parts; ++i) units_[{in.slot, static_cast<std::uint16_t>(in.offset + i)}] = part;
+    } else if (std::holds_alternative<GetPage>(op)) {
+      blame(unit.is_exact);
+      ++unit.references;
+    } else if (std::holds_alternative<PutPage>(op)) {
+      blame(unit.is_exact || (!is_unit && unit.references == 1));
+      if (--unit.references == 0) units_.erase(found);
+    } else if (std::holds_alternative<FreePagesOf>(op) || std::holds_alternative<FreePageOf>(op) || by_address) {
+      blame(unit.is_exact || (order ? order->value : 0U) != unit.order || (by_address && unit.is_high) ||
+            (!is_unit && unit.references > 1));
+      if (--unit.references == 0) units_.erase(found);
+    } else if (const Offset* offset = field_of<Offset>(op)) {
+      const std::uint64_t bytes = unit.is_exact ? unit.bytes : case_.shape.page_bytes() << unit.order;
+      blame(offset->value < 0 || static_cast<std::uint64_t>(offset->value) >= bytes);
+    } else {
+      blame(std::holds_alternative<Forget>(op) || std::holds_alternative<BlemishPage>(op));
+    }
+  }
+
+  void context(const Op& op, bool is_task) {
+    const auto is = [&]<class... T>() { return (std::holds_alternative<T>(op) || ...); };
+    const bool is_atomic = depth_ > 0 || !is_task;
+    const Gfp* gfp = std::holds_alternative<ClientAdd>(op) ? field_of<Gfp>(op) : nullptr;
+    blame(is_atomic && gfp != nullptr && (gfp->bits & subject::gfp_wait) != 0);
+    blame(is_atomic &&
+          is.operator()<MightSleep, Schedule, CondResched, Msleep, DrainAllPages, WaitEvent, MutexLockOp>());
+    blame(!is_atomic && is.operator()<SmpProcessorId>());
+    if (is.operator()<PreemptDisable, LocalIrqSave, LocalBhDisable, SpinLockOp>()) ++depth_;
+    if (is.operator()<PreemptEnable, LocalIrqRestore, LocalBhEnable, SpinUnlockOp>()) --depth_;
+  }
+
+  const Case& case_;
+  std::map<Place, Unit> units_;
+  std::set<Slot> assigned_;
+  int depth_ = 0;
+  unsigned crimes_ = 0;
+};
+
+TEST(Generate, WithoutCrimesThereAreNone) {
+  std::size_t ops = 0;
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+    const Case c = generate(seed, {.crimes = 0, .contexts = 80});
+    ASSERT_EQ(Judge(c).crimes(), 0U) << "seed " << seed << "\n" << print(c);
+    for (const Program& program : c.programs) ops += program.ops.size();
+  }
+  EXPECT_GT(ops, 40000U);
+}
+
+TEST(Generate, WithCrimesTheJudgeSeesThem) {
+  unsigned guilty = 0;
+  for (std::uint64_t seed = 0; seed < 500; ++seed)
+    guilty += Judge(generate(seed, {.crimes = 100})).crimes() > 0 ? 1 : 0;
+  EXPECT_GT(guilty, 450U);  // the judge knows no lock recursion, and believes every allocation
+}
+
+}  // namespace
+}  // namespace memtorture::program

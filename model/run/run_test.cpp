@@ -1,0 +1,170 @@
+// run() itself: purity, verdicts of the sandbox, expectations, signatures. (What the page layer does is in corpus and props.)
+#if MT_ENGINE_FIBER
+#include "model/run/run.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <thread>
+#include <vector>
+
+#include "allocator/kernel/subject.h"
+#include "model/program/edits.h"
+#include "model/program/text.h"
+#include "model/run/sandbox.h"
+
+namespace memtorture::run {
+namespace {
+
+Case parsed(std::string_view text) {
+  auto result = program::parse(text);
+  if (!result) throw std::invalid_argument(result.error().message("test"));
+  return *std::move(result);
+}
+
+const Case two_tasks = parsed(R"(memtorture 1
+machine tiny-32 cpus=2 pcp=6/2
+expect pass
+
+task a cpu0
+  p = alloc_pages GFP_KERNEL 3     ! zone.lock:1 -> b
+  q = get_zeroed_page GFP_KERNEL
+  fill p 0x5a
+  check p
+  __free_pages p 3
+  free_page q
+task b cpu1
+  r = alloc_page GFP_ATOMIC
+  __free_page r
+irq t cpu0
+  x = alloc_page GFP_ATOMIC
+)");
+
+Outcome recorded(const Case& the_case) { return replay(the_case, {.keep = Keep::history, .audit_every = 1}); }
+
+TEST(Run, PassesAndTakesItsSchedule) {
+  const Outcome outcome = recorded(two_tasks);
+  EXPECT_EQ(outcome.verdict, Verdict::pass) << print_report(two_tasks, outcome);
+  EXPECT_EQ(outcome.drifted_at, -1);
+  EXPECT_EQ(outcome.statistics.operations, 9u);
+  ASSERT_EQ(outcome.departures.size(), 1u);
+  EXPECT_EQ(outcome.departures[0], two_tasks.departures[0]);
+}
+
+TEST(Run, IsAFunctionOfItsCase) {
+  const std::string once = print_history(two_tasks, recorded(two_tasks).history);
+  Runner runner;
+  for (int i = 0; i != 3; ++i) {
+    const Outcome& again = runner.replay(two_tasks, {.keep = Keep::history, .audit_every = 1});
+    EXPECT_EQ(print_history(two_tasks, again.history), once);
+  }
+}
+
+TEST(Run, TwoRunsAtOnceInOneProcess) {
+  const std::string alone = print_history(two_tasks, recorded(two_tasks).history);
+  std::vector<std::string> texts(4);
+  std::vector<std::thread> threads;
+  for (std::string& text : texts) threads.emplace_back([&text] { text = print_history(two_tasks, recorded(two_tasks).history); });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& text : texts) EXPECT_EQ(text, alone);
+}
+
+TEST(Run, ADepartureThatCannotBeTakenIsADrift) {
+  Case drifting = two_tasks;
+  drifting.departures[0].at.visit = 99;
+  const Outcome outcome = recorded(drifting);
+  EXPECT_EQ(outcome.verdict, Verdict::drifted);
+  EXPECT_EQ(outcome.drifted_at, 0);
+}
+
+TEST(Run, RecordedDeparturesReplay) {
+  int departures = 0;
+  for (std::uint64_t seed = 1; seed != 20; ++seed) {
+    RandomChooser random(seed, {.switch_permille = 200, .fault_permille = 100});
+    Case replayed = two_tasks;
+    replayed.departures.clear();
+    const Outcome first = run(replayed, random, {.keep = Keep::history});
+    replayed.departures = first.departures;
+    program::sort_departures(replayed);
+    const Outcome second = replay(replayed, {.keep = Keep::history});
+    EXPECT_EQ(print_history(two_tasks, first.history), print_history(two_tasks, second.history)) << seed;
+    EXPECT_EQ(second.drifted_at, -1) << seed;
+    departures += static_cast<int>(first.departures.size());
+  }
+  EXPECT_GT(departures, 20);
+}
+
+TEST(Run, ExpectationsMatchVerdictAndRule) {
+  Outcome outcome;
+  outcome.verdict = Verdict::misuse;
+  outcome.finding.rule = "double-free";
+  EXPECT_TRUE(as_expected({Verdict::misuse, ""}, outcome));
+  EXPECT_TRUE(as_expected({Verdict::misuse, "double-free"}, outcome));
+  EXPECT_FALSE(as_expected({Verdict::misuse, "leak"}, outcome));
+  EXPECT_FALSE(as_expected({Verdict::pass, ""}, outcome));
+}
+
+// --- the sandbox ------------------------------------------------------------------------------------------------------
+
+// A subject that comes to grief at boot.
+template <class Grief>
+class Doomed final : public subject::Subject {
+ public:
+  void boot(const machine::Shape&, std::span<const fault::Rule>, subject::PagesTrace&, machine::Witness&) override { Grief{}(); }
+  machine::Machine& machine() override { return inner_->machine(); }
+  subject::Pages& pages() override { return inner_->pages(); }
+  subject::PagesView* pages_view() override { return nullptr; }
+  subject::Promises promises() const override { return {}; }
+  static std::unique_ptr<subject::Subject> make() { return std::make_unique<Doomed>(); }
+
+ private:
+  std::unique_ptr<subject::Subject> inner_ = kernel::make_subject();
+};
+
+struct Dies {
+  void operator()() const {
+    std::signal(SIGTERM, SIG_DFL);
+    std::raise(SIGTERM);
+  }
+};
+struct Hangs {
+  void operator()() const {
+    volatile bool for_ever = true;
+    while (for_ever) {
+    }
+  }
+};
+struct Devours {
+  void operator()() const {
+    std::vector<std::vector<char>> eaten;
+    for (;;) eaten.emplace_back(1 << 20, 'x');
+  }
+};
+
+TEST(Sandbox, AnOrdinaryRunComesBackWhole) {
+  const Outcome outside = recorded(two_tasks);
+  const Outcome inside = replay_sandboxed(two_tasks, {.audit_every = 1});
+  EXPECT_EQ(inside.verdict, outside.verdict);
+  EXPECT_EQ(inside.departures, outside.departures);
+  EXPECT_EQ(inside.statistics.operations, outside.statistics.operations);
+}
+
+TEST(Sandbox, ACrashIsAVerdictWithItsCause) {
+  const Outcome outcome = replay_sandboxed(two_tasks, {}, {}, &Doomed<Dies>::make);
+  EXPECT_EQ(outcome.verdict, Verdict::crash);
+  EXPECT_NE(outcome.sandbox_detail.find("SIGTERM"), std::string::npos) << outcome.sandbox_detail;
+  EXPECT_EQ(signature(two_tasks, outcome), "crash SIGTERM");
+}
+
+TEST(Sandbox, AHangIsAVerdict) {
+  EXPECT_EQ(replay_sandboxed(two_tasks, {}, {.seconds = 1}, &Doomed<Hangs>::make).verdict, Verdict::hang);
+}
+
+TEST(Sandbox, RunawayMemoryIsAVerdict) {
+  const SandboxLimits limits{.seconds = 60, .memory_bytes = std::uint64_t{256} << 20};
+  EXPECT_EQ(replay_sandboxed(two_tasks, {}, limits, &Doomed<Devours>::make).verdict, Verdict::out_of_memory);
+}
+
+}  // namespace
+}  // namespace memtorture::run
+#endif

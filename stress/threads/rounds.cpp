@@ -1,0 +1,56 @@
+#include "stress/threads/rounds.h"
+
+#include <fmt/format.h>
+
+#include "model/program/text.h"
+
+namespace memtorture::threads {
+namespace {
+
+using oracle::Event;
+using oracle::EventKind;
+using program::Verdict;
+
+constexpr std::size_t history_lines_shown = 60;
+
+std::string_view last_lines(std::string_view text, std::size_t lines) {
+  std::size_t at = text.size();
+  for (; at != 0; --at) {
+    if (text[at - 1] == '\n' && lines-- == 0) break;
+  }
+  return text.substr(at);
+}
+
+bool is_sound(Verdict verdict) { return verdict == Verdict::pass || verdict == Verdict::panic || verdict == Verdict::stalled; }
+
+void count(const program::Case& the_case, const Workload& workload, const run::Outcome& outcome, Tally& tally) {
+  ++tally.runs;
+  tally.ended_early += outcome.verdict != Verdict::pass;
+  tally.statistics.add(outcome.statistics);
+  const std::size_t shared = handover_slots(the_case, workload);
+  for (const Event& event : outcome.history) {
+    tally.reclaims += event.kind == EventKind::reclaim_began;
+    tally.reports += event.kind == EventKind::reported;
+    if (event.kind != EventKind::result || event.who >= the_case.programs.size()) continue;
+    const program::Program& program = the_case.programs[event.who];
+    tally.handler_operations += program.kind != machine::ContextKind::task;
+    if (event.op >= program.ops.size()) continue;
+    const auto* release = std::get_if<program::FreePagesOf>(&program.ops[event.op]);
+    tally.handovers += release != nullptr && release->in.slot < shared;
+  }
+}
+
+}  // namespace
+
+std::string run_round(run::Runner& runner, const Workload& workload, std::uint64_t seed, Tally& tally) {
+  const program::Case the_case = write_case(workload, seed);
+  SeedChooser chooser(seed);
+  const run::Outcome& outcome = runner.run(the_case, chooser, {.keep = run::Keep::history, .steps_budget = 1'000'000});
+  count(the_case, workload, outcome, tally);
+  if (is_sound(outcome.verdict)) return {};
+  return fmt::format("workload {}, seed {}: verdict {}\n{}\n--- the end of the history\n{}", workload.name, seed,
+                     program::verdict_names[static_cast<std::size_t>(outcome.verdict)], run::print_report(the_case, outcome),
+                     last_lines(run::print_history(the_case, outcome.history), history_lines_shown));
+}
+
+}  // namespace memtorture::threads
