@@ -40,12 +40,13 @@ bool may_block(gfp_t gfp) {
   return (gfp & subject::gfp_wait) != 0 && machine::sleepable(me.preempt_count, me.irqs);
 }
 
-// NOFAIL wins over NORETRY (ruling in 7.6). Asked only of requests that may block.
-bool should_alloc_retry(gfp_t gfp, unsigned order, std::uint64_t reclaimed_total) {
+// NOFAIL wins over NORETRY (ruling in 7.6). Asked only of requests that may block. A large REPEAT request ends when a
+// round frees nothing (9.4, P-RECLAIM-9): K26's text would have a NOFS one loop for ever with nothing to wait for.
+bool should_alloc_retry(gfp_t gfp, unsigned order, std::uint32_t freed, std::uint64_t reclaimed_total) {
   if ((gfp & subject::gfp_nofail) != 0) return true;
   if ((gfp & subject::gfp_noretry) != 0) return false;
   if (order <= costly_order) return true;
-  return (gfp & subject::gfp_repeat) != 0 && reclaimed_total < std::uint64_t{1} << order;
+  return (gfp & subject::gfp_repeat) != 0 && freed != 0 && reclaimed_total < std::uint64_t{1} << order;
 }
 
 }  // namespace
@@ -90,7 +91,7 @@ PageAllocator::Verdict PageAllocator::after_reclaim(const Request& request, std:
                                                     std::uint64_t reclaimed_total, Pfn& pfn) {
   const bool noretry = (request.gfp & subject::gfp_noretry) != 0;
   if (freed == 0 && (request.gfp & subject::gfp_fs) != 0 && !noretry) return may_oom(request, pfn);
-  if (!should_alloc_retry(request.gfp, request.order, reclaimed_total)) return Verdict::nopage;
+  if (!should_alloc_retry(request.gfp, request.order, freed, reclaimed_total)) return Verdict::nopage;
   machine::sleep_jiffies(machine_->shape().hz / 50);  // congestion_wait
   return Verdict::retry;
 }

@@ -1,9 +1,9 @@
 // Requests for pages: what they are entitled to, and whether the block or the refusal that they got was legal
 // (domain.md 3.4, 5.5, 5.6, 9.1, 9.4).
 //
-// Not checked: which of several free blocks is given, hot or cold, which half of a split is kept (all legal); the order of
-// remote nodes; for preemptible tasks of machines with several nodes and CPUs the zone preference, because the node that
-// counts as local is the one of the moment of the call.
+// Not checked: which of several free blocks is given, hot or cold, which half of a split is kept (all legal); the order
+// of remote nodes; for preemptible tasks of machines with several nodes and CPUs the zone preference, because the node
+// that counts as local is the one of the moment of the call.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -25,7 +25,8 @@ void for_each_zone(ZoneSet set, F&& f) {
 
 }  // namespace
 
-// --- call -------------------------------------------------------------------------------------------------------------
+// --- call
+// -------------------------------------------------------------------------------------------------------------
 
 Ruling Oracle::State::call_alloc(const Event&, Flight& f) {
   const Request& request = f.request;
@@ -72,7 +73,11 @@ Ruling Oracle::State::call_alloc(const Event&, Flight& f) {
   if (f.order >= ledger.orders()) {
     f.must_be_refused = true;
     const bool warns = (f.gfp & subject::gfp_nowarn) == 0;
-    if (warns) f.owe(ReportKind::order_too_big, high && (request.act == Act::alloc || request.number != 0) ? 1 : 0, 1);
+    // An empty zonelist is refused before the order is looked at.
+    const bool somewhere =
+        high && geometry.zonelist(0, *high).allowed != 0 && !(shape.nodes > 1 && (f.gfp & subject::gfp_thisnode) != 0);
+    const bool due = somewhere && request.node < shape.nodes && (request.act == Act::alloc || request.number != 0);
+    if (warns) f.owe(ReportKind::order_too_big, due ? 1 : 0, 1);
   }
   if (f.must_be_refused) return ruling;
 
@@ -80,7 +85,8 @@ Ruling Oracle::State::call_alloc(const Event&, Flight& f) {
   const bool pinned = !sleepable_at(f) || shape.cpus == 1;
   if (request.node >= 0) {
     f.node = static_cast<std::uint8_t>(std::min<unsigned>(request.node, shape.nodes - 1u));
-    if (request.node >= shape.nodes) f.unjudged = f.may_be_refused = true;  // not online: the reference says only that it is a bug
+    if (request.node >= shape.nodes)
+      f.unjudged = f.may_be_refused = true;  // not online: the reference says only that it is a bug
   } else {
     f.node = static_cast<std::uint8_t>(f.cpu % shape.nodes);
     if (shape.nodes > 1 && !pinned) f.unjudged = true;
@@ -146,7 +152,8 @@ Stage Oracle::State::stage_now(const Flight& f, unsigned stage) const {
 bool Oracle::State::passes(const Flight& f, unsigned z, std::uint64_t mark, std::uint8_t rights) const {
   const ZoneState& now = ledger.zone(z);
   const unsigned classzone = geometry.zonelist(f.node, f.high).classzone;
-  return watermark_ok(now.free, now.nr_free, f.order, effective_mark(mark, rights), geometry.zone(z).reserve[classzone]);
+  return watermark_ok(now.free, now.nr_free, f.order, effective_mark(mark, rights),
+                      geometry.zone(z).reserve[classzone]);
 }
 
 bool Oracle::State::has_block(const Flight& f, unsigned z, bool parked_too) const {
@@ -177,7 +184,8 @@ bool Oracle::State::surely_passes(const Flight& f, unsigned z) const {
   if (f.order != 0 && (taken != 0 || mutators > 1)) return false;
   if (taken >= now.free) return false;
   const std::uint64_t mark = f.only_fast ? zone.mark_low : effective_mark(zone.mark_min, f.rights.must);
-  return watermark_ok(now.free - taken, now.nr_free, f.order, mark, zone.reserve[geometry.zonelist(f.node, f.high).classzone]);
+  return watermark_ok(now.free - taken, now.nr_free, f.order, mark,
+                      zone.reserve[geometry.zonelist(f.node, f.high).classzone]);
 }
 
 void Oracle::State::disturb(Flight& f) {
@@ -223,7 +231,8 @@ std::uint8_t Oracle::State::kswapds_due(const Flight& f) const {
   return due;
 }
 
-// --- result -----------------------------------------------------------------------------------------------------------
+// --- result
+// -----------------------------------------------------------------------------------------------------------
 
 Ruling Oracle::State::judge_result(const Event& event, Flight& f) {
   if (f.request.act == Act::client_add) return Ruling::fine;  // judged page by page
@@ -233,21 +242,26 @@ Ruling Oracle::State::judge_result(const Event& event, Flight& f) {
 
   if (f.faulted) return broken("fault.honoured", event.pfn, "a request with an injected failure got a block");
   if (f.must_be_refused) {
-    if (f.order >= ledger.orders()) return broken("page.order", event.pfn, fmt::format("order {} was granted", f.order));
+    if (f.order >= ledger.orders())
+      return broken("page.order", event.pfn, fmt::format("order {} was granted", f.order));
     return broken("zone.bits", event.pfn, fmt::format("granted with zone modifiers {:#x}", f.gfp & 0xf));
   }
-  if (failures != 0 && !f.nmi) return broken("page.report.spurious", event.pfn, "a failure report, but the request succeeded");
+  if (failures != 0 && !f.nmi)
+    return broken("page.report.spurious", event.pfn, "a failure report, but the request succeeded");
   const bool exact = f.request.act == Act::alloc_exact;
   const std::uint64_t pages = f.request.number / shape.page_bytes() + (f.request.number % shape.page_bytes() != 0);
   const std::uint32_t frames = exact ? static_cast<std::uint32_t>(pages) : 1u << f.order;
   if (const Ruling ruling = judge_grant(f, event.pfn, f.order, frames); ruling != Ruling::fine) return ruling;
-  if (f.request.by_address && event.value != machine::Ram::linear_base + (std::uint64_t{event.pfn} << shape.page_shift)) {
-    return broken("page.address", event.pfn, fmt::format("address {:#x} is not that of frame {}", event.value, event.pfn));
+  if (f.request.by_address &&
+      event.value != machine::Ram::linear_base + (std::uint64_t{event.pfn} << shape.page_shift)) {
+    return broken("page.address", event.pfn,
+                  fmt::format("address {:#x} is not that of frame {}", event.value, event.pfn));
   }
   if ((f.gfp & subject::gfp_zero) != 0 && event.value2 != ~std::uint64_t{0}) {
     return broken("gfp.zero", event.pfn, fmt::format("byte {} is not zero", event.value2));
   }
-  if (f.atomic_crime && !f.disturbed && !f.unjudged && !f.nmi && f.stages[0].must != 0) {  // served at once: one report, no more
+  if (f.atomic_crime && !f.disturbed && !f.unjudged && !f.nmi &&
+      f.stages[0].must != 0) {  // served at once: one report, no more
     f.owe(ReportKind::sleeping, 1, 1);
     f.owe(ReportKind::scheduling, 0, 0);
   }
@@ -276,10 +290,15 @@ Ruling Oracle::State::judge_refusal(Flight& f) {
   const unsigned reports = f.reports_used ? f.seen[static_cast<unsigned>(ReportKind::allocation_failure)] : 0;
   if (f.faulted || f.must_be_refused) {
     if (f.faulted) {  // nothing after the injection is reached
-      for (const ReportKind kind : {ReportKind::order_too_big, ReportKind::mobility_bits, ReportKind::zone_bits}) f.least[static_cast<unsigned>(kind)] = 0;
-      if (f.reclaims != 0) return broken("fault.honoured", machine::no_pfn, "reclaim ran although the failure was injected");
+      for (const ReportKind kind : {ReportKind::order_too_big, ReportKind::mobility_bits, ReportKind::zone_bits})
+        f.least[static_cast<unsigned>(kind)] = 0;
+      if (f.reclaims != 0)
+        return broken("fault.honoured", machine::no_pfn, "reclaim ran although the failure was injected");
     }
-    if (reports != 0) return broken("page.report.spurious", machine::no_pfn, f.faulted ? "a failure report for an injected failure" : "a failure report for a request that is refused as such");
+    if (reports != 0)
+      return broken("page.report.spurious", machine::no_pfn,
+                    f.faulted ? "a failure report for an injected failure"
+                              : "a failure report for a request that is refused as such");
     return Ruling::fine;
   }
   if (f.impossible_zone || f.may_be_refused) return Ruling::fine;
@@ -297,9 +316,11 @@ Ruling Oracle::State::judge_refusal(Flight& f) {
                                 machine::zone_names[geometry.zone(z).kind], ledger.zone(z).free));
     }
   }
-  if (must_not_fail(f) && nofail) return broken("gfp.nofail", machine::no_pfn, fmt::format("__GFP_NOFAIL of order {} was refused", f.order));
+  if (must_not_fail(f) && nofail)
+    return broken("gfp.nofail", machine::no_pfn, fmt::format("__GFP_NOFAIL of order {} was refused", f.order));
   if (must_not_fail(f) && promises.strict) {
-    return broken("page.fail.small", machine::no_pfn, fmt::format("a blocking request of order {} gfp {:#x} was refused", f.order, f.gfp));
+    return broken("page.fail.small", machine::no_pfn,
+                  fmt::format("a blocking request of order {} gfp {:#x} was refused", f.order, f.gfp));
   }
   const bool reclaimer = (f.task_flags & (machine::pf_memalloc | machine::tif_memdie)) != 0;
   if (may_sleep(f.gfp) && !f.atomic_crime && !reclaimer && !f.only_fast) {
@@ -310,13 +331,17 @@ Ruling Oracle::State::judge_refusal(Flight& f) {
     }
     if (f.order != 0 && promises.traces_placement && quiet(f)) {
       for (unsigned z = 0; z != geometry.count(); ++z) {
-        if (ledger.zone(z).parked != 0) return broken("pcp.drain", machine::no_pfn, "a high-order request was refused after reclaim while pages are on per-CPU lists");
+        if (ledger.zone(z).parked != 0)
+          return broken("pcp.drain", machine::no_pfn,
+                        "a high-order request was refused after reclaim while pages are on per-CPU lists");
       }
     }
   }
-  if (quiet(f) && (f.nodes_due & ~nodes_woken) != 0) return broken("wmark.kswapd", machine::no_pfn, "refused without waking kswapd");
+  if (quiet(f) && (f.nodes_due & ~nodes_woken) != 0)
+    return broken("wmark.kswapd", machine::no_pfn, "refused without waking kswapd");
   if (promises.reports && (f.gfp & subject::gfp_nowarn) == 0 && reports == 0) {
-    return broken("page.report.missing", machine::no_pfn, fmt::format("no failure report for order {} gfp {:#x}", f.order, f.gfp));
+    return broken("page.report.missing", machine::no_pfn,
+                  fmt::format("no failure report for order {} gfp {:#x}", f.order, f.gfp));
   }
   return Ruling::fine;
 }
@@ -327,11 +352,14 @@ Ruling Oracle::State::judge_grant(Flight& f, Pfn first, unsigned order, std::uin
   if (geometry.absent(first) || last >= geometry.frames() || geometry.absent(static_cast<Pfn>(last))) {
     return broken("page.reserved", first, fmt::format("frames {}..{} are not all there", first, last));
   }
-  if ((first & ((1u << order) - 1)) != 0) return broken("buddy.align", first, fmt::format("frame {} does not suit order {}", first, order));
+  if ((first & ((1u << order) - 1)) != 0)
+    return broken("buddy.align", first, fmt::format("frame {} does not suit order {}", first, order));
   const unsigned z = geometry.zone_of(first);
-  if (geometry.zone_of(static_cast<Pfn>(last)) != z) return broken("zone.span", first, fmt::format("frames {}..{} cross a zone boundary", first, last));
+  if (geometry.zone_of(static_cast<Pfn>(last)) != z)
+    return broken("zone.span", first, fmt::format("frames {}..{} cross a zone boundary", first, last));
   if (const Ruling ruling = judge_zone(f, z, first); ruling != Ruling::fine) return ruling;
-  if (!flaws.empty() && flaws_in(first, frames) != 0) return broken("page.bad", first, "a page in a bad state was handed out");
+  if (!flaws.empty() && flaws_in(first, frames) != 0)
+    return broken("page.bad", first, "a page in a bad state was handed out");
   if (frames == 1u << order && f.request.act != Act::alloc_exact) {
     if (const Ruling ruling = take(f, first, order, z); ruling != Ruling::fine) return ruling;
   } else {
@@ -342,7 +370,8 @@ Ruling Oracle::State::judge_grant(Flight& f, Pfn first, unsigned order, std::uin
   if (!corrupt.empty()) {
     if (const Ruling ruling = judge_poison(f, first, 1u << order); ruling != Ruling::fine) return ruling;
   }
-  if (f.nodes_due != 0 && quiet(f) && (f.nodes_due & ~nodes_woken) != 0) return broken("wmark.kswapd", first, "served below the low mark without waking kswapd");
+  if (f.nodes_due != 0 && quiet(f) && (f.nodes_due & ~nodes_woken) != 0)
+    return broken("wmark.kswapd", first, "served below the low mark without waking kswapd");
   return Ruling::fine;
 }
 
@@ -350,9 +379,12 @@ Ruling Oracle::State::judge_zone(Flight& f, unsigned z, Pfn first) {
   const Zone& zone = geometry.zone(z);
   if (f.nmi) return Ruling::fine;
   if (zone.kind > f.high) {
-    return broken("zone.bound", first, fmt::format("a {} frame for a request that ends at {}", machine::zone_names[zone.kind], machine::zone_names[f.high]));
+    return broken("zone.bound", first,
+                  fmt::format("a {} frame for a request that ends at {}", machine::zone_names[zone.kind],
+                              machine::zone_names[f.high]));
   }
-  if ((f.gfp & subject::gfp_thisnode) != 0 && zone.node != f.node && !(f.unjudged && f.request.node < 0) && !f.may_be_refused) {
+  if ((f.gfp & subject::gfp_thisnode) != 0 && zone.node != f.node && !(f.unjudged && f.request.node < 0) &&
+      !f.may_be_refused) {
     return broken("zone.node", first, fmt::format("a frame of node {}, wanted was node {}", zone.node, f.node));
   }
   if (f.unjudged) return Ruling::fine;
@@ -364,14 +396,17 @@ Ruling Oracle::State::judge_zone(Flight& f, unsigned z, Pfn first) {
       if (stage.must != 0) break;
     }
     if ((f.ever & bit(z)) != 0 || f.stages[0].must != 0) {
-      return broken("zone.preference", first, fmt::format("served by node {} {} although another zone comes first", zone.node, machine::zone_names[zone.kind]));
+      return broken("zone.preference", first,
+                    fmt::format("served by node {} {} although another zone comes first", zone.node,
+                                machine::zone_names[zone.kind]));
     }
   }
   const std::uint64_t free = ledger.zone(z).free + f.refills;  // as it was when the check was made
   const std::uint64_t need = (std::uint64_t{1} << f.order) - 1;
   const std::uint64_t mark = effective_mark(zone.mark_min, f.rights.may);
   const std::uint64_t reserve = zone.reserve[geometry.zonelist(f.node, f.high).classzone];
-  const std::string what = fmt::format("order {} gfp {:#x} from {} with {} free: mark {}, reserve {}", f.order, f.gfp, machine::zone_names[zone.kind], free, mark, reserve);
+  const std::string what = fmt::format("order {} gfp {:#x} from {} with {} free: mark {}, reserve {}", f.order, f.gfp,
+                                       machine::zone_names[zone.kind], free, mark, reserve);
   if (free <= need + mark) return broken("wmark.min", first, what);
   if (free <= need + mark + reserve) return broken("wmark.reserve", first, what);
   return broken("wmark.order", first, what);
@@ -385,7 +420,9 @@ Ruling Oracle::State::take(const Flight& f, Pfn first, unsigned order, unsigned 
     if (entry.holds() == Holds::parked) {
       const unsigned cpu = entry.payload();
       const bool fixed = !sleepable_at(f) || shape.cpus == 1;  // a task that may migrate may have been anywhere
-      if (fixed && cpu != f.cpu) return broken("pcp.remote", first, fmt::format("frame {} of cpu {}'s list was handed out on cpu {}", first, cpu, f.cpu));
+      if (fixed && cpu != f.cpu)
+        return broken("pcp.remote", first,
+                      fmt::format("frame {} of cpu {}'s list was handed out on cpu {}", first, cpu, f.cpu));
       ledger.set(first, Entry{});
       --ledger.parked(z, cpu);
       --zone.parked;
@@ -393,14 +430,16 @@ Ruling Oracle::State::take(const Flight& f, Pfn first, unsigned order, unsigned 
     }
   }
   const unsigned sufficient = zone.orders_free >> order;
-  const bool alone = mutators == 1 && f.request.act != Act::alloc_exact;
+  const bool alone = quiet(f) && f.request.act != Act::alloc_exact;
   auto from = ledger.remove_free(first, order, z);
   if (!from) {
     settle_overlapping(first, order);
     from = ledger.remove_free(first, order, z);
     if (!from) return not_free(first, 1u << order, "was handed out");
   } else if (alone && *from != order + static_cast<unsigned>(std::countr_zero(sufficient))) {
-    return broken("buddy.smallest", first, fmt::format("a block of order {} was cut for order {} while one of order {} is free", *from, order, order + std::countr_zero(sufficient)));
+    return broken("buddy.smallest", first,
+                  fmt::format("a block of order {} was cut for order {} while one of order {} is free", *from, order,
+                              order + std::countr_zero(sufficient)));
   }
   after_change();
   return Ruling::fine;

@@ -12,11 +12,11 @@ using subject::GFP_NOWAIT;
 // The last legal page of a zone is fine, the next one is not: how many of Normal's 3072 and then DMA's 1024 may go.
 TEST(Allocation, KernelRequestsStopWhereTheToyMachineSays) {
   Driver d;
-  d.fill(1024, 2952, kernel_noretry);        // Normal to LOW
-  d.fill(0, 972, kernel_noretry);            // DMA to LOW + reserve
+  d.fill(1024, 2952, kernel_noretry);  // Normal to LOW
+  d.fill(0, 972, kernel_noretry);      // DMA to LOW + reserve
   EXPECT_EQ(d.told(EventKind::kswapd_woken, 0), Ruling::fine);
-  d.fill(1024 + 2952, 24, kernel_noretry);   // Normal to MIN
-  d.fill(972, 8, kernel_noretry);            // DMA to MIN + reserve
+  d.fill(1024 + 2952, 24, kernel_noretry);  // Normal to MIN
+  d.fill(972, 8, kernel_noretry);           // DMA to MIN + reserve
   ASSERT_EQ(d.call(AllocPages{Out{1}, {kernel_noretry}, {0}}), Ruling::fine);
   EXPECT_EQ(d.granted(4000), Ruling::broken);
   EXPECT_EQ(d.rule(), "wmark.min");
@@ -199,8 +199,10 @@ TEST(Allocation, CrimesOfFlagsOweTheirReport) {
   };
   const Row rows[] = {
       {program::GetFreePage{Out{0}, {subject::GFP_HIGHUSER}}, ReportKind::highmem_address, "highmem-address", false},
-      {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_dma | subject::gfp_highmem}, {0}}, ReportKind::zone_bits, "zone-bits", true},
-      {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_movable | subject::gfp_reclaimable}, {0}}, ReportKind::mobility_bits, "mobility-bits", false},
+      {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_dma | subject::gfp_highmem}, {0}}, ReportKind::zone_bits,
+       "zone-bits", true},
+      {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_movable | subject::gfp_reclaimable}, {0}},
+       ReportKind::mobility_bits, "mobility-bits", false},
   };
   for (const Row& row : rows) {
     for (const bool reported : {true, false}) {
@@ -271,11 +273,13 @@ TEST(Geometry, VectorsOfTheReference) {
     EXPECT_EQ(geometry.min_free_kbytes(), row.min_free);
     ASSERT_EQ(geometry.count(), row.marks.size());
     for (unsigned z = 0; z != geometry.count(); ++z) {
-      EXPECT_EQ((std::array{geometry.zone(z).mark_min, geometry.zone(z).mark_low, geometry.zone(z).mark_high}), row.marks[z]);
+      EXPECT_EQ((std::array{geometry.zone(z).mark_min, geometry.zone(z).mark_low, geometry.zone(z).mark_high}),
+                row.marks[z]);
     }
     EXPECT_EQ(geometry.totalreserve(), row.totalreserve);
   }
-  const std::pair<std::uint64_t, unsigned> batches[] = {{4096, 0}, {16384, 3}, {28672, 7}, {65536, 15}, {126976, 31}, {131072, 31}, {225280, 31}, {1u << 20, 31}};
+  const std::pair<std::uint64_t, unsigned> batches[] = {{4096, 0},    {16384, 3},   {28672, 7},   {65536, 15},
+                                                        {126976, 31}, {131072, 31}, {225280, 31}, {1u << 20, 31}};
   for (const auto& [pages, batch] : batches) EXPECT_EQ(pcp_batch_of(pages, 4096), batch) << pages;
 }
 

@@ -22,14 +22,20 @@ struct Run {
 
 std::vector<Run> free_runs(subject::PagesView& view, unsigned zone, unsigned order) {
   std::vector<Run> runs;
-  view.for_each_free(zone, order, [](void* arg, Pfn first, std::uint64_t blocks) { static_cast<std::vector<Run>*>(arg)->push_back({first, blocks}); }, &runs);
+  view.for_each_free(
+      zone, order,
+      [](void* arg, Pfn first, std::uint64_t blocks) {
+        static_cast<std::vector<Run>*>(arg)->push_back({first, blocks});
+      },
+      &runs);
   std::ranges::sort(runs, {}, &Run::first);
   return runs;
 }
 
 std::vector<Pfn> pcp_pages(subject::PagesView& view, unsigned zone, unsigned cpu) {
   std::vector<Pfn> pages;
-  view.for_each_pcp(zone, cpu, [](void* arg, Pfn page) { static_cast<std::vector<Pfn>*>(arg)->push_back(page); }, &pages);
+  view.for_each_pcp(
+      zone, cpu, [](void* arg, Pfn page) { static_cast<std::vector<Pfn>*>(arg)->push_back(page); }, &pages);
   return pages;
 }
 
@@ -58,8 +64,10 @@ Ruling Oracle::State::audit(subject::PagesView& view) {
   }
   if (mutators != 0) return Ruling::fine;  // not quiescent
   const auto zones = view.zones();
-  if (const auto difference = geometry.layout_differs(zones)) return broken("zone.layout", machine::no_pfn, *difference);
-  if (const auto difference = geometry.marks_differ(zones)) return broken("wmark.formula", machine::no_pfn, *difference);
+  if (const auto difference = geometry.layout_differs(zones))
+    return broken("zone.layout", machine::no_pfn, *difference);
+  if (const auto difference = geometry.marks_differ(zones))
+    return broken("wmark.formula", machine::no_pfn, *difference);
   if (const auto difference = geometry.pcp_differs(zones)) return broken("pcp.size", machine::no_pfn, *difference);
   Auditor auditor{*this, view};
   for (unsigned z = 0; z != geometry.count(); ++z) {
@@ -78,25 +86,32 @@ Ruling Oracle::State::Auditor::free_lists(unsigned z, const subject::ZoneInfo& i
     std::uint64_t blocks = 0;
     std::uint64_t next = 0;
     for (const Run& stretch : free_runs(view, z, order)) {
-      if (blocks != 0 && stretch.first < next) return s.broken("buddy.double", stretch.first, fmt::format("block {} order {} is listed twice", stretch.first, order));
+      if (blocks != 0 && stretch.first < next)
+        return s.broken("buddy.double", stretch.first,
+                        fmt::format("block {} order {} is listed twice", stretch.first, order));
       next = stretch.first + (stretch.blocks << order);
       blocks += stretch.blocks;
       for (std::uint64_t i = 0; i != stretch.blocks; ++i) {
         const std::uint64_t first = stretch.first + (i << order);
-        if (first >= s.geometry.frames()) return s.broken("buddy.bound", static_cast<Pfn>(first), "a listed block lies outside of RAM");
-        if (stretch.blocks > 1 && order + 1 == s.ledger.orders() && s.ledger.fresh(static_cast<Pfn>(first))) continue;  // counted below
+        if (first >= s.geometry.frames())
+          return s.broken("buddy.bound", static_cast<Pfn>(first), "a listed block lies outside of RAM");
+        if (stretch.blocks > 1 && order + 1 == s.ledger.orders() && s.ledger.fresh(static_cast<Pfn>(first)))
+          continue;  // counted below
         if (const Ruling ruling = listed(z, order, static_cast<Pfn>(first)); ruling != Ruling::fine) return ruling;
         if (stretch.blocks != 1) continue;
-        if (const Ruling ruling = free_descriptor(order, static_cast<Pfn>(first)); ruling != Ruling::fine) return ruling;
+        if (const Ruling ruling = free_descriptor(order, static_cast<Pfn>(first)); ruling != Ruling::fine)
+          return ruling;
       }
     }
     const std::uint64_t right = s.ledger.zone(z).nr_free[order];
     if (info.nr_free[order] != blocks) {
-      return s.broken("buddy.count", machine::no_pfn, fmt::format("nr_free[{}] is {}, the list has {}", order, info.nr_free[order], blocks));
+      return s.broken("buddy.count", machine::no_pfn,
+                      fmt::format("nr_free[{}] is {}, the list has {}", order, info.nr_free[order], blocks));
     }
     if (blocks != right) {
       return s.broken("buddy.lost", machine::no_pfn,
-                      fmt::format("{} has {} listed blocks of order {}, the free frames make {}", machine::zone_names[s.geometry.zone(z).kind], blocks, order, right));
+                      fmt::format("{} has {} listed blocks of order {}, the free frames make {}",
+                                  machine::zone_names[s.geometry.zone(z).kind], blocks, order, right));
     }
   }
   return Ruling::fine;
@@ -105,13 +120,15 @@ Ruling Oracle::State::Auditor::free_lists(unsigned z, const subject::ZoneInfo& i
 Ruling Oracle::State::Auditor::listed(unsigned z, unsigned order, Pfn first) {
   const Zone& zone = s.geometry.zone(z);
   if ((first & ((1u << order) - 1)) != 0 || first < zone.start || std::uint64_t{first} + (1u << order) > zone.end) {
-    return s.broken("buddy.bound", first, fmt::format("listed block {} order {} is not whole in its zone", first, order));
+    return s.broken("buddy.bound", first,
+                    fmt::format("listed block {} order {} is not whole in its zone", first, order));
   }
   if (s.ledger.at(first) == free_entry(order)) return Ruling::fine;
   const Ledger::Found found = s.ledger.find(first);
   const std::string what = fmt::format("listed as free block {} order {} while {}", first, order, s.whose(first));
   switch (found.entry.holds()) {
-    case Holds::free: return found.order > order ? s.broken("buddy.coalesce", first, what) : s.broken("page.overlap", first, what);
+    case Holds::free:
+      return found.order > order ? s.broken("buddy.coalesce", first, what) : s.broken("page.overlap", first, what);
     case Holds::parked: return s.broken("pcp.double", first, what);
     case Holds::bad: return s.broken("page.bad", first, what);
     case Holds::nothing: return s.broken("page.reserved", first, what);
@@ -122,12 +139,17 @@ Ruling Oracle::State::Auditor::listed(unsigned z, unsigned order, Pfn first) {
 Ruling Oracle::State::Auditor::free_descriptor(unsigned order, Pfn first) {
   if (!s.flaws.empty() && s.flaws_in(first, 1u << order) != 0) return Ruling::fine;
   const subject::PageInfo head = view.page(first);
-  if (head.count != 0 || head.mapcount != 0 || head.mapping || (head.flags & ~subject::pg_buddy) != 0 || (head.flags & subject::pg_buddy) == 0 || head.private_ != order) {
-    return s.broken("buddy.mark", first, fmt::format("free block {} order {}: count {} flags {:#x} private {}", first, order, head.count, head.flags, head.private_));
+  if (head.count != 0 || head.mapcount != 0 || head.mapping || (head.flags & ~subject::pg_buddy) != 0 ||
+      (head.flags & subject::pg_buddy) == 0 || head.private_ != order) {
+    return s.broken("buddy.mark", first,
+                    fmt::format("free block {} order {}: count {} flags {:#x} private {}", first, order, head.count,
+                                head.flags, head.private_));
   }
   for (unsigned half = 0; half != order; ++half) {  // where heads of smaller blocks used to be
     const subject::PageInfo inner = view.page(first + (1u << half));
-    if (inner.count != 0 || inner.flags != 0) return s.broken("buddy.mark", first + (1u << half), fmt::format("inside a free block: count {} flags {:#x}", inner.count, inner.flags));
+    if (inner.count != 0 || inner.flags != 0)
+      return s.broken("buddy.mark", first + (1u << half),
+                      fmt::format("inside a free block: count {} flags {:#x}", inner.count, inner.flags));
   }
   return Ruling::fine;
 }
@@ -139,26 +161,39 @@ Ruling Oracle::State::Auditor::per_cpu(unsigned z) {
       if (s.geometry.absent(page)) return s.broken("page.reserved", page, "an absent frame is on a per-CPU list");
       if (s.ledger.at(page) != Entry(Holds::parked, cpu)) {
         const std::string what = fmt::format("frame {} is on cpu {}'s list while {}", page, cpu, s.whose(page));
-        return s.ledger.find(page).entry.holds() == Holds::free ? s.broken("pcp.double", page, what) : s.broken("page.overlap", page, what);
+        return s.ledger.find(page).entry.holds() == Holds::free ? s.broken("pcp.double", page, what)
+                                                                : s.broken("page.overlap", page, what);
       }
       const subject::PageInfo info = view.page(page);
       const bool flawed = !s.flaws.empty() && s.flaws_in(page, 1) != 0;
-      if (!flawed && (info.count != 0 || info.flags != 0)) return s.broken("buddy.mark", page, fmt::format("on a per-CPU list: count {} flags {:#x}", info.count, info.flags));
+      if (!flawed && (info.count != 0 || info.flags != 0))
+        return s.broken("buddy.mark", page,
+                        fmt::format("on a per-CPU list: count {} flags {:#x}", info.count, info.flags));
     }
     std::ranges::sort(pages);
-    if (const auto twice = std::ranges::adjacent_find(pages); twice != pages.end()) return s.broken("pcp.double", *twice, fmt::format("frame {} is twice on cpu {}'s list", *twice, cpu));
+    if (const auto twice = std::ranges::adjacent_find(pages); twice != pages.end())
+      return s.broken("pcp.double", *twice, fmt::format("frame {} is twice on cpu {}'s list", *twice, cpu));
     const std::uint32_t right = s.ledger.parked(z, cpu), counter = view.pcp_count(z, cpu);
-    if (counter != pages.size()) return s.broken("pcp.count", machine::no_pfn, fmt::format("count of cpu {} is {}, the list has {}", cpu, counter, pages.size()));
-    if (right != pages.size()) return s.broken("buddy.lost", machine::no_pfn, fmt::format("cpu {}'s list has {} pages, {} were put there", cpu, pages.size(), right));
+    if (counter != pages.size())
+      return s.broken("pcp.count", machine::no_pfn,
+                      fmt::format("count of cpu {} is {}, the list has {}", cpu, counter, pages.size()));
+    if (right != pages.size())
+      return s.broken("buddy.lost", machine::no_pfn,
+                      fmt::format("cpu {}'s list has {} pages, {} were put there", cpu, pages.size(), right));
   }
   return Ruling::fine;
 }
 
 Ruling Oracle::State::Auditor::counters(unsigned z, const subject::ZoneInfo& info) {
   const ZoneState& zone = s.ledger.zone(z);
-  if (info.nr_free_pages != zone.free) return s.broken("buddy.count", machine::no_pfn, fmt::format("NR_FREE_PAGES of {} is {}, not {}", machine::zone_names[s.geometry.zone(z).kind], info.nr_free_pages, zone.free));
+  if (info.nr_free_pages != zone.free)
+    return s.broken("buddy.count", machine::no_pfn,
+                    fmt::format("NR_FREE_PAGES of {} is {}, not {}", machine::zone_names[s.geometry.zone(z).kind],
+                                info.nr_free_pages, zone.free));
   const std::uint64_t accounted = info.nr_free_pages + zone.parked + zone.live + zone.clients + zone.bad;
-  if (accounted != info.managed) return s.broken("page.conserve", machine::no_pfn, fmt::format("{} of {} managed frames are accounted for", accounted, info.managed));
+  if (accounted != info.managed)
+    return s.broken("page.conserve", machine::no_pfn,
+                    fmt::format("{} of {} managed frames are accounted for", accounted, info.managed));
   return Ruling::fine;
 }
 
@@ -167,14 +202,19 @@ Ruling Oracle::State::Auditor::live_blocks() {
     if (object.serial == 0 || (!s.flaws.empty() && s.flaws_in(object.first, 1u << object.order) != 0)) continue;
     const subject::PageInfo head = view.page(object.first);
     const std::uint32_t head_marks = object.compound ? static_cast<std::uint32_t>(subject::pg_head) : 0;
-    if (head.count != static_cast<int>(object.references) || head.mapcount != 0 || head.mapping || head.flags != head_marks) {
-      return s.broken("page.descriptor", object.first, fmt::format("block {} order {}: count {} flags {:#x}, right are {} and {:#x}", object.first, object.order, head.count, head.flags, object.references, head_marks));
+    if (head.count != static_cast<int>(object.references) || head.mapcount != 0 || head.mapping ||
+        head.flags != head_marks) {
+      return s.broken("page.descriptor", object.first,
+                      fmt::format("block {} order {}: count {} flags {:#x}, right are {} and {:#x}", object.first,
+                                  object.order, head.count, head.flags, object.references, head_marks));
     }
     for (std::uint32_t i = 1; i != 1u << object.order; ++i) {
       const subject::PageInfo inner = view.page(object.first + i);
       const std::uint32_t marks = object.compound ? static_cast<std::uint32_t>(subject::pg_tail) : 0;
       if ((!object.compound && inner.count != 0) || (inner.flags & (compound_marks | subject::pg_buddy)) != marks) {
-        return s.broken("page.descriptor", object.first + i, fmt::format("frame {} of block {}: count {} flags {:#x}", i, object.first, inner.count, inner.flags));
+        return s.broken(
+            "page.descriptor", object.first + i,
+            fmt::format("frame {} of block {}: count {} flags {:#x}", i, object.first, inner.count, inner.flags));
       }
     }
   }
@@ -186,7 +226,10 @@ Ruling Oracle::State::Auditor::clients() {
     std::uint64_t right = 0;
     for (unsigned z = 0; z != s.geometry.count(); ++z) right += s.ledger.zone(z).client_pages[kind];
     const std::uint64_t told = view.client_pages(static_cast<subject::ClientKind>(kind));
-    if (told != right) return s.broken("client.count", machine::no_pfn, fmt::format("{} clients hold {} pages, {} were granted", subject::client_names[kind], told, right));
+    if (told != right)
+      return s.broken(
+          "client.count", machine::no_pfn,
+          fmt::format("{} clients hold {} pages, {} were granted", subject::client_names[kind], told, right));
   }
   return Ruling::fine;
 }

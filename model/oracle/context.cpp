@@ -1,7 +1,7 @@
 // Contexts: who may sleep, what is balanced, and the program's own locks (domain.md 1.3-1.8).
 //
-// Not checked: held-lock graphs (P-CTX-7) and stale CPU numbers (P-CTX-9) are not visible in events; deadlock and livelock
-// are the engine's verdicts.
+// Not checked: held-lock graphs (P-CTX-7) and stale CPU numbers (P-CTX-9) are not visible in events; deadlock and
+// livelock are the engine's verdicts.
 #include <fmt/core.h>
 
 #include "model/oracle/state.h"
@@ -13,7 +13,9 @@ Ruling Oracle::State::atomic_call(Flight& f, unsigned least_sleeping, unsigned m
   f.atomic_crime = true;
   f.owe(ReportKind::sleeping, least_sleeping, most_sleeping);
   f.owe(ReportKind::scheduling, 0, many);
-  return crime("sleep-in-atomic", machine::no_pfn, fmt::format("preempt_count {:#x}, interrupts {}", f.preempt_count, f.irqs == IrqFlag::off ? "off" : "on"));
+  return crime(
+      "sleep-in-atomic", machine::no_pfn,
+      fmt::format("preempt_count {:#x}, interrupts {}", f.preempt_count, f.irqs == IrqFlag::off ? "off" : "on"));
 }
 
 Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
@@ -30,11 +32,13 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
       if (!atomic) return Ruling::fine;
       f.owes_context_report = f.preempt_count != 0;  // with interrupts off alone the scheduler may keep quiet
       return atomic_call(f, 0, many);
-    case Act::wait_event: case Act::msleep:
+    case Act::wait_event:
+    case Act::msleep:
       if (!atomic) return Ruling::fine;
       f.owes_context_report = true;
       return atomic_call(f, 0, many);
-    case Act::mutex_lock: case Act::spin_lock: {
+    case Act::mutex_lock:
+    case Act::spin_lock: {
       const bool mutex = f.request.act == Act::mutex_lock;
       const std::uint8_t holder = (mutex ? mutex_holder : spin_holder)[f.request.byte & 3];
       Ruling ruling = Ruling::fine;
@@ -43,14 +47,16 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
         ruling = atomic_call(f, 0, many);
       }
       if (holder == index + 1) {
-        ruling = crime("lock-misuse", machine::no_pfn, fmt::format("{} {} is taken again by its holder", mutex ? "mutex" : "spinlock", f.request.byte));
+        ruling = crime("lock-misuse", machine::no_pfn,
+                       fmt::format("{} {} is taken again by its holder", mutex ? "mutex" : "spinlock", f.request.byte));
         f.owe(ReportKind::lock_recursion, 1, many);
       } else if (holder != 0) {
         f.owe(ReportKind::lock_recursion, 0, 1);  // a handler that interrupted the holder would wait for ever
       }
       return ruling;
     }
-    case Act::spin_unlock: case Act::mutex_unlock: {
+    case Act::spin_unlock:
+    case Act::mutex_unlock: {
       const std::uint8_t holder = (f.request.act == Act::mutex_unlock ? mutex_holder : spin_holder)[f.request.byte & 3];
       if (holder != index + 1) f.owe(ReportKind::lock_unowned, 0, 1);
       return Ruling::fine;
@@ -72,8 +78,10 @@ Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
   std::uint32_t right = f.preempt_count;
   IrqFlag irqs = f.irqs;
   switch (f.request.act) {
-    case Act::preempt_disable: case Act::spin_lock: right += machine::preempt_offset; break;
-    case Act::preempt_enable: case Act::spin_unlock: right -= machine::preempt_offset; break;
+    case Act::preempt_disable:
+    case Act::spin_lock: right += machine::preempt_offset; break;
+    case Act::preempt_enable:
+    case Act::spin_unlock: right -= machine::preempt_offset; break;
     case Act::bh_disable: right += machine::softirq_offset; break;
     case Act::bh_enable: right -= machine::softirq_offset; break;
     case Act::irq_save: irqs = IrqFlag::off; break;
@@ -81,18 +89,24 @@ Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
     default: break;
   }
   if (event.preempt_count == right && event.irqs == irqs) return Ruling::fine;
-  const bool lock_trouble = f.reports_used && (f.seen[static_cast<unsigned>(ReportKind::lock_recursion)] | f.seen[static_cast<unsigned>(ReportKind::lock_unowned)] |
+  const bool lock_trouble = f.reports_used && (f.seen[static_cast<unsigned>(ReportKind::lock_recursion)] |
+                                               f.seen[static_cast<unsigned>(ReportKind::lock_unowned)] |
                                                f.seen[static_cast<unsigned>(ReportKind::preempt_underflow)]) != 0;
   if (lock_trouble && !enters_allocator(f.request.act)) return Ruling::fine;
-  return broken("ctx.balance", machine::no_pfn,
-                fmt::format("preempt_count {:#x} and interrupts {} at return, right are {:#x} and {}", event.preempt_count, event.irqs == IrqFlag::off ? "off" : "on", right,
-                            irqs == IrqFlag::off ? "off" : "on"));
+  return broken(
+      "ctx.balance", machine::no_pfn,
+      fmt::format("preempt_count {:#x} and interrupts {} at return, right are {:#x} and {}", event.preempt_count,
+                  event.irqs == IrqFlag::off ? "off" : "on", right, irqs == IrqFlag::off ? "off" : "on"));
 }
 
 Ruling Oracle::State::on_slept(const Event&, Flight& f) {
-  if (!f.active || !enters_allocator(f.request.act) || f.request.act == Act::drain_all || f.request.act == Act::clean_up) return Ruling::fine;
+  if (!f.active || !enters_allocator(f.request.act) || f.request.act == Act::drain_all ||
+      f.request.act == Act::clean_up)
+    return Ruling::fine;
   if (allocates(f.request.act) && (may_sleep(f.gfp) || f.nmi)) return Ruling::fine;
-  return broken("gfp.sleep", machine::no_pfn, allocates(f.request.act) ? fmt::format("a request with gfp {:#x} slept", f.gfp) : "a function that may not sleep slept");
+  return broken("gfp.sleep", machine::no_pfn,
+                allocates(f.request.act) ? fmt::format("a request with gfp {:#x} slept", f.gfp)
+                                         : "a function that may not sleep slept");
 }
 
 }  // namespace memtorture::oracle

@@ -15,8 +15,8 @@
 
 namespace memtorture::oracle::test {
 
-using machine::ReportKind;
 using machine::no_pfn;
+using machine::ReportKind;
 using program::In;
 using program::Op;
 using program::Out;
@@ -102,7 +102,8 @@ class Driver {
     e.cpu = list_cpu;
     return oracle.on(e);
   }
-  Ruling told(EventKind kind, std::uint64_t value = 0, std::uint8_t detail = 0, machine::Pfn pfn = no_pfn, std::uint32_t gfp = 0) {
+  Ruling told(EventKind kind, std::uint64_t value = 0, std::uint8_t detail = 0, machine::Pfn pfn = no_pfn,
+              std::uint32_t gfp = 0) {
     Event e = event(kind);
     e.value = value;
     e.detail = detail;

@@ -1,8 +1,8 @@
 // Watermark arithmetic and rights (domain.md 5.5, 5.6; K26 with the rulings).
 //
-// A request has up to three stages: the fast pass at LOW, the slow pass at MIN less its rights, and the pass without marks.
-// Each is judged twice: `must` with the least that the reference gives it, `may` with the most that it could be read to
-// give. The two differ only where the reference is silent, and everywhere else the judgement is exact.
+// A request has up to three stages: the fast pass at LOW, the slow pass at MIN less its rights, and the pass without
+// marks. Each is judged twice: `must` with the least that the reference gives it, `may` with the most that it could be
+// read to give. The two differ only where the reference is silent, and everywhere else the judgement is exact.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ inline Rights rights_of(std::uint32_t gfp, std::uint32_t preempt_count, std::uin
   if ((gfp & subject::gfp_high) != 0) rights.must = right_high | (wait ? 0 : right_harder);
   rights.may = rights.must;
   if (!interrupt && (task_flags & machine::pf_realtime) != 0) {
-    rights.may |= right_harder;                // the table of 5.6 names blocking requests only
+    rights.may |= right_harder;  // the table of 5.6 names blocking requests only
     if (wait) rights.must |= right_harder;
   }
   const bool privileged = (task_flags & (machine::pf_memalloc | machine::tif_memdie)) != 0;
@@ -44,8 +44,8 @@ inline std::uint64_t effective_mark(std::uint64_t mark, std::uint8_t rights) {
 }
 
 // zone_watermark_ok of K26 for `free` pages of which nr_free[o] blocks of each order.
-inline bool watermark_ok(std::uint64_t nr_free_pages, const std::array<std::uint32_t, machine::orders_max>& nr_free, unsigned order,
-                         std::uint64_t mark, std::uint64_t reserve) {
+inline bool watermark_ok(std::uint64_t nr_free_pages, const std::array<std::uint32_t, machine::orders_max>& nr_free,
+                         unsigned order, std::uint64_t mark, std::uint64_t reserve) {
   std::int64_t free = static_cast<std::int64_t>(nr_free_pages) - (std::int64_t{1} << order) + 1;
   std::int64_t min = static_cast<std::int64_t>(mark);
   if (free <= min + static_cast<std::int64_t>(reserve)) return false;

@@ -72,16 +72,22 @@ void Geometry::divide(unsigned variant) {
     };
     std::uint64_t below = 0;
     for (unsigned kind = 0; kind != zone_kinds; ++kind) {
-      const std::uint64_t limit = kind == highmem_kind ? frames_ : std::min<std::uint64_t>(frames_, shape_.zone_end_bytes[kind] >> shape_.page_shift);
+      const std::uint64_t limit =
+          kind == highmem_kind ? frames_
+                               : std::min<std::uint64_t>(frames_, shape_.zone_end_bytes[kind] >> shape_.page_shift);
       const std::uint64_t start = std::max(below, border(node)), end = std::min(limit, border(node + 1));
       below = std::max(below, limit);
       if (start >= end) continue;
       const std::uint64_t hole = overlap(start, end, shape_.hole_start, shape_.hole_end);
       if (hole == end - start) continue;  // not populated: in no zonelist
       const std::uint64_t kept = overlap(start, end, 0, shape_.reserved_pages);
-      const std::uint64_t both = overlap(std::max<std::uint64_t>(start, shape_.hole_start), std::min<std::uint64_t>(end, shape_.hole_end), 0, shape_.reserved_pages);
+      const std::uint64_t both = overlap(std::max<std::uint64_t>(start, shape_.hole_start),
+                                         std::min<std::uint64_t>(end, shape_.hole_end), 0, shape_.reserved_pages);
       Zone& zone = zones_[count_];
-      zone = {.start = static_cast<Pfn>(start), .end = static_cast<Pfn>(end), .node = static_cast<std::uint8_t>(node), .kind = static_cast<std::uint8_t>(kind)};
+      zone = {.start = static_cast<Pfn>(start),
+              .end = static_cast<Pfn>(end),
+              .node = static_cast<std::uint8_t>(node),
+              .kind = static_cast<std::uint8_t>(kind)};
       zone.present = end - start - hole;
       zone.managed = zone.present - (kept - both);
       const std::uint32_t batch = pcp_batch_of(zone.present, shape_.page_bytes());
@@ -102,7 +108,9 @@ void Geometry::build_zonelists() {
   }
   exists[highmem_kind] = below != machine::zone_end_none;
   const unsigned normal = index_of(ZoneKind::normal);
-  const auto or_normal = [&](ZoneKind kind) { return static_cast<std::uint8_t>(exists[index_of(kind)] ? index_of(kind) : normal); };
+  const auto or_normal = [&](ZoneKind kind) {
+    return static_cast<std::uint8_t>(exists[index_of(kind)] ? index_of(kind) : normal);
+  };
   highest_.fill(0xff);
   highest_[0x0] = highest_[0x8] = static_cast<std::uint8_t>(normal);
   highest_[0x1] = highest_[0x9] = or_normal(ZoneKind::dma);
@@ -131,7 +139,8 @@ void Geometry::build_zonelists() {
       set = 0;
       for (unsigned other = 0; other != count_; ++other) {
         const bool above = zones_[other].node == zones_[z].node && zones_[other].kind > zones_[z].kind;
-        const bool nearer = zones_[other].node == node && zones_[z].node != node && zones_[other].kind >= zones_[z].kind;
+        const bool nearer =
+            zones_[other].node == node && zones_[z].node != node && zones_[other].kind >= zones_[z].kind;
         if (above || nearer) set |= static_cast<ZoneSet>(1u << other);
       }
     }
@@ -168,7 +177,8 @@ void Geometry::set_min_free(std::uint64_t kbytes) {
   std::uint64_t low_pages = 0;
   for (const Zone& zone : zones()) low_pages += zone.kind == highmem_kind ? 0 : zone.present;
   for (unsigned z = 0; z != count_; ++z) {
-    const Marks marks = marks_of(kbytes >> (shape_.page_shift - 10), zones_[z].present, low_pages, zones_[z].kind == highmem_kind);
+    const Marks marks =
+        marks_of(kbytes >> (shape_.page_shift - 10), zones_[z].present, low_pages, zones_[z].kind == highmem_kind);
     zones_[z].mark_min = marks.min;
     zones_[z].mark_low = marks.low;
     zones_[z].mark_high = marks.high;
@@ -183,20 +193,25 @@ void Geometry::reset_min_free() {
 
 std::uint64_t Geometry::totalreserve() const {
   std::uint64_t sum = 0;
-  for (const Zone& zone : zones()) sum += std::min(zone.present, *std::ranges::max_element(zone.reserve) + zone.mark_high);
+  for (const Zone& zone : zones())
+    sum += std::min(zone.present, *std::ranges::max_element(zone.reserve) + zone.mark_high);
   return sum;
 }
 
-// --- comparison with what the subject publishes -----------------------------------------------------------------------
+// --- comparison with what the subject publishes
+// -----------------------------------------------------------------------
 
 namespace {
 
-std::string zone_text(const Zone& zone) { return fmt::format("node {} zone {}", zone.node, machine::zone_names[zone.kind]); }
+std::string zone_text(const Zone& zone) {
+  return fmt::format("node {} zone {}", zone.node, machine::zone_names[zone.kind]);
+}
 
 }  // namespace
 
 std::optional<std::string> Geometry::layout_differs(std::span<const subject::ZoneInfo> published) const {
-  if (published.size() != count_) return fmt::format("the machine has {} populated zones, published are {}", count_, published.size());
+  if (published.size() != count_)
+    return fmt::format("the machine has {} populated zones, published are {}", count_, published.size());
   std::size_t i = 0;
   for (const Zone& zone : zones()) {
     const subject::ZoneInfo& info = published[i++];
@@ -205,12 +220,12 @@ std::optional<std::string> Geometry::layout_differs(std::span<const subject::Zon
     const bool start_right = info.start >= zone.start && (info.start == zone.start || absent(info.start - 1));
     const bool end_right = end <= zone.end && end != 0 && (end == zone.end || absent(static_cast<Pfn>(end)));
     if (info.node != zone.node || index_of(info.kind) != zone.kind || !start_right || !end_right) {
-      return fmt::format("{} spans frames {}..{}, published is node {} {} {}..{}", zone_text(zone), zone.start, zone.end, info.node,
-                         machine::zone_names[index_of(info.kind)], info.start, end);
+      return fmt::format("{} spans frames {}..{}, published is node {} {} {}..{}", zone_text(zone), zone.start,
+                         zone.end, info.node, machine::zone_names[index_of(info.kind)], info.start, end);
     }
     if (info.present != zone.present || info.managed != zone.managed) {
-      return fmt::format("{} has {} present and {} managed frames, published are {} and {}", zone_text(zone), zone.present, zone.managed,
-                         info.present, info.managed);
+      return fmt::format("{} has {} present and {} managed frames, published are {} and {}", zone_text(zone),
+                         zone.present, zone.managed, info.present, info.managed);
     }
   }
   return std::nullopt;
@@ -221,13 +236,13 @@ std::optional<std::string> Geometry::marks_differ(std::span<const subject::ZoneI
   for (const Zone& zone : zones()) {
     const subject::ZoneInfo& info = published[i++];
     if (info.mark_min != zone.mark_min || info.mark_low != zone.mark_low || info.mark_high != zone.mark_high) {
-      return fmt::format("{} has marks {}/{}/{}, published are {}/{}/{}", zone_text(zone), zone.mark_min, zone.mark_low, zone.mark_high,
-                         info.mark_min, info.mark_low, info.mark_high);
+      return fmt::format("{} has marks {}/{}/{}, published are {}/{}/{}", zone_text(zone), zone.mark_min, zone.mark_low,
+                         zone.mark_high, info.mark_min, info.mark_low, info.mark_high);
     }
     for (unsigned kind = 0; kind != zone_kinds; ++kind) {
       if (info.lowmem_reserve[kind] != zone.reserve[kind]) {
-        return fmt::format("{} has lowmem_reserve[{}] = {}, published is {}", zone_text(zone), machine::zone_names[kind], zone.reserve[kind],
-                           info.lowmem_reserve[kind]);
+        return fmt::format("{} has lowmem_reserve[{}] = {}, published is {}", zone_text(zone),
+                           machine::zone_names[kind], zone.reserve[kind], info.lowmem_reserve[kind]);
       }
     }
   }
@@ -239,10 +254,11 @@ std::optional<std::string> Geometry::pcp_differs(std::span<const subject::ZoneIn
   for (const Zone& zone : zones()) {
     const subject::ZoneInfo& info = published[i++];
     const std::uint32_t formula = 6 * pcp_batch_of(zone.present, shape_.page_bytes());
-    const bool follows = !shape_.pcp_high && (info.pcp_high == formula || (shape_.pcp_batch && info.pcp_high == 6u * *shape_.pcp_batch));
+    const bool follows =
+        !shape_.pcp_high && (info.pcp_high == formula || (shape_.pcp_batch && info.pcp_high == 6u * *shape_.pcp_batch));
     if (info.pcp_batch != zone.pcp_batch || (info.pcp_high != zone.pcp_high && !follows)) {
-      return fmt::format("{} has per-CPU lists of batch {} and high {}, published are {} and {}", zone_text(zone), zone.pcp_batch, zone.pcp_high,
-                         info.pcp_batch, info.pcp_high);
+      return fmt::format("{} has per-CPU lists of batch {} and high {}, published are {} and {}", zone_text(zone),
+                         zone.pcp_batch, zone.pcp_high, info.pcp_batch, info.pcp_high);
     }
   }
   return std::nullopt;

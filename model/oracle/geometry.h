@@ -1,8 +1,9 @@
 // What the machine's shape implies before anything ran: zones, marks, reserves, sizes of per-CPU lists, zonelists.
 //
-// Computed here from the formulas of domain.md 3.2-3.5, 5.2-5.4 and 6.2 (K26 column), never taken from the subject; what the
-// subject publishes is compared with it. Where the reference leaves a choice (which of two even divisions of RAM over nodes,
-// which overridden value the other follows) the published value is accepted if it is one of the choices.
+// Computed here from the formulas of domain.md 3.2-3.5, 5.2-5.4 and 6.2 (K26 column), never taken from the subject;
+// what the subject publishes is compared with it. Where the reference leaves a choice (which of two even divisions of
+// RAM over nodes, which overridden value the other follows) the published value is accepted if it is one of the
+// choices.
 //
 // Not checked: the order of remote nodes in a zonelist; distances are not part of a shape.
 #pragma once
@@ -42,9 +43,9 @@ struct Marks {
 
 // Which zones a request may use, from node `node` with highest allowed kind `high`.
 struct Zonelist {
-  ZoneSet allowed = 0;              // every zone <= high
-  ZoneSet local = 0;                // those of the node itself
-  std::uint8_t classzone = 0;       // index of the preferred zone's kind (domain.md 5.5, K26)
+  ZoneSet allowed = 0;         // every zone <= high
+  ZoneSet local = 0;           // those of the node itself
+  std::uint8_t classzone = 0;  // index of the preferred zone's kind (domain.md 5.5, K26)
 };
 
 class Geometry {
@@ -54,7 +55,7 @@ class Geometry {
   std::optional<std::string> marks_differ(std::span<const subject::ZoneInfo> published) const;
   std::optional<std::string> pcp_differs(std::span<const subject::ZoneInfo> published) const;
   void adopt_pcp(std::span<const subject::ZoneInfo> published);  // after pcp_differs() found nothing
-  void set_min_free(std::uint64_t kbytes);  // recomputes every mark (P-WMARK-9)
+  void set_min_free(std::uint64_t kbytes);                       // recomputes every mark (P-WMARK-9)
   void reset_min_free();
 
   std::span<const Zone> zones() const { return {zones_.data(), count_}; }
@@ -64,7 +65,7 @@ class Geometry {
   Pfn frames() const { return frames_; }
   bool absent(Pfn pfn) const { return pfn >= frames_ || (pfn >= shape_.hole_start && pfn < shape_.hole_end); }
   bool reserved(Pfn pfn) const { return pfn < shape_.reserved_pages; }  // of a present frame
-  unsigned zone_of(Pfn pfn) const {                                      // of a frame below frames()
+  unsigned zone_of(Pfn pfn) const {                                     // of a frame below frames()
     unsigned z = 0;
     while (pfn >= zones_[z].end) ++z;
     return z;

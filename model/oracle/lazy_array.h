@@ -1,7 +1,7 @@
 // A flat array over address space: as long as the largest machine needs, costing host memory only where it was written.
 //
-// A page that was never written reads as zeros without existing, so a terabyte machine with a few touched frames costs a
-// few pages. reserve() may move the array when it grows; contents are lost then (it only happens between runs).
+// A page that was never written reads as zeros without existing, so a terabyte machine with a few touched frames costs
+// a few pages. reserve() may move the array when it grows; contents are lost then (it only happens between runs).
 #pragma once
 
 #include <sys/mman.h>
@@ -26,7 +26,8 @@ class LazyArray {
   bool reserve(std::size_t entries) {
     if (entries <= entries_) return false;
     release();
-    void* memory = mmap(nullptr, entries * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, entries * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) std::abort();  // harness fault: no address space
     data_ = static_cast<T*>(memory);
     entries_ = entries;

@@ -138,7 +138,11 @@ std::uint32_t Ledger::new_object(Pfn first, unsigned order, std::uint32_t serial
     index = unused_.back();
     unused_.pop_back();
   }
-  objects_[index] = {.first = first, .references = 1, .serial = serial, .order = static_cast<std::uint8_t>(order), .compound = compound};
+  objects_[index] = {.first = first,
+                     .references = 1,
+                     .serial = serial,
+                     .order = static_cast<std::uint8_t>(order),
+                     .compound = compound};
   set(first, Entry(Holds::live, index));
   return index;
 }

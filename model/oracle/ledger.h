@@ -1,18 +1,20 @@
 // The ledger: who owns which frame, and what the free frames imply.
 //
-// One 32-bit entry per frame; only the first frame ("head") of a thing has a non-zero entry, the frames behind it are 0:
+// One 32-bit entry per frame; only the first frame ("head") of a thing has a non-zero entry, the frames behind it are
+// 0:
 //
 //   frame:   [free 2]  0   0   0  [live #7]  0  [parked cpu1] [client anon] [bad 0] [limbo 1 of a]  0   0(reserved) ...
 //
-// so a block of any order costs one write, and whose a frame is follows from at most MAX_ORDER probes (a head of order o
-// covers the frame iff frame & ~(2^o - 1) is that head). Free frames are kept as the maximally coalesced blocks that they
-// form inside their zone; that the set of free frames determines these blocks is what lets the oracle know every nr_free
-// exactly without knowing the subject's lists.
+// so a block of any order costs one write, and whose a frame is follows from at most MAX_ORDER probes (a head of order
+// o covers the frame iff frame & ~(2^o - 1) is that head). Free frames are kept as the maximally coalesced blocks that
+// they form inside their zone; that the set of free frames determines these blocks is what lets the oracle know every
+// nr_free exactly without knowing the subject's lists.
 //
-// "Limbo": a release was called and has not returned; the frames are nobody's, and may be anywhere between owner and list.
+// "Limbo": a release was called and has not returned; the frames are nobody's, and may be anywhere between owner and
+// list.
 //
-// Cost: memory is in chunks of one maximal block each. A chunk's entries are cleared and laid out at its first touch in a
-// run (generation stamp), so begin() costs nothing per frame and a 1 TiB machine costs what is touched.
+// Cost: memory is in chunks of one maximal block each. A chunk's entries are cleared and laid out at its first touch in
+// a run (generation stamp), so begin() costs nothing per frame and a 1 TiB machine costs what is touched.
 #pragma once
 
 #include <array>
@@ -52,10 +54,10 @@ struct Object {  // a live block
 };
 
 struct ZoneState {
-  std::uint64_t free = 0;                       // NR_FREE_PAGES
+  std::uint64_t free = 0;  // NR_FREE_PAGES
   std::uint64_t limbo = 0, live = 0, clients = 0, bad = 0, parked = 0;
   std::array<std::uint32_t, machine::orders_max> nr_free{};
-  std::uint32_t orders_free = 0;                // bit o: nr_free[o] != 0
+  std::uint32_t orders_free = 0;  // bit o: nr_free[o] != 0
   std::array<std::uint32_t, subject::client_kinds> client_pages{};
 };
 
@@ -70,14 +72,21 @@ class Ledger {
     Pfn head;
     unsigned order;
   };
-  Found find(Pfn frame);          // what covers a frame below frames(); nothing: reserved or absent
-  Entry at(Pfn frame) { touch(frame); return entries_[frame]; }
-  void set(Pfn frame, Entry entry) { touch(frame); entries_[frame] = entry; }
+  Found find(Pfn frame);  // what covers a frame below frames(); nothing: reserved or absent
+  Entry at(Pfn frame) {
+    touch(frame);
+    return entries_[frame];
+  }
+  void set(Pfn frame, Entry entry) {
+    touch(frame);
+    entries_[frame] = entry;
+  }
   unsigned order_of(Entry entry) const {
     switch (entry.holds()) {
       case Holds::live: return objects_[entry.payload()].order;
       case Holds::limbo: return entry.payload() & 0xff;
-      case Holds::free: case Holds::bad: return entry.payload();
+      case Holds::free:
+      case Holds::bad: return entry.payload();
       default: return 0;
     }
   }
@@ -101,7 +110,8 @@ class Ledger {
 
  private:
   void touch(Pfn frame) {
-    if (chunk_run_[frame >> chunk_shift_] != run_) [[unlikely]] lay_out(frame >> chunk_shift_);
+    if (chunk_run_[frame >> chunk_shift_] != run_) [[unlikely]]
+      lay_out(frame >> chunk_shift_);
   }
   void lay_out(std::uint32_t chunk);
   template <class F>

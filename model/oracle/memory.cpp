@@ -1,8 +1,8 @@
 // Contents and descriptors: who may write where, poison (domain.md 20.4) and blemishes (2.6).
 //
-// Rulings. A write to a free frame is noticed where poisoning is on: the next allocation that takes the frame reports it
-// once and hands it out. Only a frame that this handle owned before is known to have been poisoned at its free; for other
-// free frames the report is possible, not owed. Without poisoning nobody can notice: fatal.
+// Rulings. A write to a free frame is noticed where poisoning is on: the next allocation that takes the frame reports
+// it once and hands it out. Only a frame that this handle owned before is known to have been poisoned at its free; for
+// other free frames the report is possible, not owed. Without poisoning nobody can notice: fatal.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -18,7 +18,8 @@ constexpr std::uint8_t poison_byte = 0xaa;
 }  // namespace
 
 unsigned Oracle::State::flaws_in(Pfn first, std::uint32_t frames) const {
-  return static_cast<unsigned>(std::ranges::count_if(flaws, [&](Pfn flaw) { return flaw >= first && flaw - first < frames; }));
+  return static_cast<unsigned>(
+      std::ranges::count_if(flaws, [&](Pfn flaw) { return flaw >= first && flaw - first < frames; }));
 }
 
 // fill and check work on the whole block that the handle got.
@@ -39,14 +40,19 @@ Ruling Oracle::State::call_write(ContextState& state, const Slot& held) {
 }
 
 Ruling Oracle::State::call_poke(ContextState& state, const Slot& held, Pfn base) {
-  const std::int64_t address = (std::int64_t{base} << shape.page_shift) + static_cast<std::int64_t>(state.flight.request.number);
-  const Pfn frame = address < 0 ? machine::no_pfn : static_cast<Pfn>(std::min<std::int64_t>(address >> shape.page_shift, machine::no_pfn));
+  const std::int64_t address =
+      (std::int64_t{base} << shape.page_shift) + static_cast<std::int64_t>(state.flight.request.number);
+  const Pfn frame = address < 0
+                        ? machine::no_pfn
+                        : static_cast<Pfn>(std::min<std::int64_t>(address >> shape.page_shift, machine::no_pfn));
   const bool within = frame >= held.first && frame - held.first < held.frames;
   const auto rule = [&] { return within ? RuleId("use-after-free-write") : RuleId("write-outside"); };
   if (geometry.absent(frame)) return fatal("write-outside", frame, "the frame does not exist");
   const Ledger::Found found = ledger.find(frame);
   const bool free = found.entry.holds() == Holds::free || found.entry.holds() == Holds::parked;
-  if (found.entry.holds() == Holds::live && held.serial != 0 && ledger.object(found.entry.payload()).serial == held.serial) return Ruling::fine;
+  if (found.entry.holds() == Holds::live && held.serial != 0 &&
+      ledger.object(found.entry.payload()).serial == held.serial)
+    return Ruling::fine;
   const std::string what = fmt::format("frame {} is written while {}", frame, whose(frame));
   if (!free || shape.poison == machine::Toggle::off) return fatal(rule(), frame, what);
   const bool harmless = state.flight.request.byte == poison_byte;  // may even repair what another write did
@@ -72,9 +78,8 @@ Ruling Oracle::State::call_blemish(ContextState&, const Slot& held, Pfn frame) {
       if (ledger.object(found.entry.payload()).serial != held.serial) return fatal("foreign-blemish", frame, what);
       add();
       return Ruling::fine;
-    case Holds::free: case Holds::parked:
-      add();
-      return crime("foreign-blemish", frame, what);
+    case Holds::free:
+    case Holds::parked: add(); return crime("foreign-blemish", frame, what);
     default: return fatal("foreign-blemish", frame, what);
   }
 }
@@ -88,7 +93,8 @@ Ruling Oracle::State::judge_contents(const Event& event) {
   const Ledger::Found whole = ledger.find(event.pfn), part = ledger.find(frame);
   if (whole.entry.holds() != Holds::live || part.entry.holds() != Holds::live) return Ruling::fine;
   if (ledger.object(whole.entry.payload()).serial != ledger.object(part.entry.payload()).serial) return Ruling::fine;
-  return broken("page.content", event.pfn, fmt::format("byte {} of block {} is not what its owner wrote", damage, event.pfn));
+  return broken("page.content", event.pfn,
+                fmt::format("byte {} of block {} is not what its owner wrote", damage, event.pfn));
 }
 
 // A block was granted: corrupted frames in it must have been reported by now.
@@ -96,29 +102,27 @@ Ruling Oracle::State::judge_poison(Flight&, Pfn first, std::uint32_t frames) {
   const auto inside = [&](const Corrupt& c) { return c.frame >= first && c.frame - first < frames; };
   const bool missing = std::ranges::any_of(corrupt, [&](const Corrupt& c) { return inside(c) && c.owed; });
   std::erase_if(corrupt, inside);
-  if (missing && promises.reports) return broken("page.report.missing", first, "a free page that was written to was handed out without a poison report");
+  if (missing && promises.reports)
+    return broken("page.report.missing", first,
+                  "a free page that was written to was handed out without a poison report");
   return Ruling::fine;
 }
 
-// The allocator found a page bad when it wanted to hand it out: the block of the request's order is lost, another is taken.
-bool Oracle::State::discard_flawed(Flight& f, Pfn frame) {
+// The allocator found a page bad when it wanted to hand it out: that page is lost, the rest of its block goes back, and
+// another block is taken.
+bool Oracle::State::discard_flawed(Flight&, Pfn frame) {
   if (std::ranges::find(flaws, frame) == flaws.end() || geometry.absent(frame)) return false;
   const unsigned z = geometry.zone_of(frame);
   const Entry entry = ledger.at(frame);
+  before_change(contexts_max);
   if (entry.holds() == Holds::parked) {
     --ledger.parked(z, entry.payload());
     --ledger.zone(z).parked;
-    ledger.set(frame, Entry(Holds::bad, 0));
-    ++ledger.zone(z).bad;
-    return true;
+  } else if (!ledger.remove_free(frame, 0, z)) {
+    return false;
   }
-  const unsigned order = f.order;
-  const Pfn head = frame & ~((1u << order) - 1);
-  if (ledger.find(frame).entry.holds() == Holds::bad) return true;  // a second flaw of the same block
-  before_change(contexts_max);
-  if (!ledger.remove_free(head, order, z)) return false;
-  ledger.set(head, Entry(Holds::bad, order));
-  ledger.zone(z).bad += std::uint64_t{1} << order;
+  ledger.set(frame, Entry(Holds::bad, 0));
+  ++ledger.zone(z).bad;
   after_change();
   return true;
 }

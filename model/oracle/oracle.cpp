@@ -12,7 +12,8 @@ namespace memtorture::oracle {
 unsigned Oracle::State::index_of(ContextId id) {
   if (id < program::programs_max) return id;
   const unsigned node = id - machine::kswapd_first;
-  return machine::is_daemon(id) && node < machine::nodes_max ? static_cast<unsigned>(program::programs_max) + node : harness_index;
+  return machine::is_daemon(id) && node < machine::nodes_max ? static_cast<unsigned>(program::programs_max) + node
+                                                             : harness_index;
 }
 
 Ruling Oracle::State::broken(RuleId rule, Pfn pfn, std::string detail) {
@@ -22,7 +23,8 @@ Ruling Oracle::State::broken(RuleId rule, Pfn pfn, std::string detail) {
 }
 
 Ruling Oracle::State::crime(RuleId rule, Pfn pfn, std::string detail) {
-  if (first_crime.rule.empty()) first_crime = {.rule = rule.name(), .who = who, .op = op, .pfn = pfn, .detail = std::move(detail)};
+  if (first_crime.rule.empty())
+    first_crime = {.rule = rule.name(), .who = who, .op = op, .pfn = pfn, .detail = std::move(detail)};
   return Ruling::crime;
 }
 
@@ -48,7 +50,8 @@ std::string Oracle::State::whose(Pfn frame) {
   return {};
 }
 
-Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::ZoneInfo> published, const subject::Promises& promised) {
+Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::ZoneInfo> published,
+                            const subject::Promises& promised) {
   const bool same_shape = built && shape == next.shape;
   the_case = &next;
   promises = promised;
@@ -80,8 +83,10 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   if (!first_crime.rule.empty()) first_crime = {};
   if (!first_finding.rule.empty()) first_finding = {};
 
-  if (const auto difference = geometry.layout_differs(published)) return broken("zone.layout", machine::no_pfn, *difference);
-  if (const auto difference = geometry.marks_differ(published)) return broken("wmark.formula", machine::no_pfn, *difference);
+  if (const auto difference = geometry.layout_differs(published))
+    return broken("zone.layout", machine::no_pfn, *difference);
+  if (const auto difference = geometry.marks_differ(published))
+    return broken("wmark.formula", machine::no_pfn, *difference);
   if (const auto difference = geometry.pcp_differs(published)) return broken("pcp.size", machine::no_pfn, *difference);
   geometry.adopt_pcp(published);
   return Ruling::fine;
@@ -113,7 +118,9 @@ Ruling Oracle::State::on(const Event& event) {
   op = event.op;
   const unsigned index = index_of(event.who);
   ContextState& state = contexts[index];
-  if (state.releasing_client != machine::no_pfn && !(event.kind == EventKind::parked && event.pfn == state.releasing_client)) settle_client(index);
+  if (state.releasing_client != machine::no_pfn &&
+      !(event.kind == EventKind::parked && event.pfn == state.releasing_client))
+    settle_client(index);
   switch (event.kind) {
     case EventKind::call: return on_call(event, state);
     case EventKind::result: return on_result(event, state);
@@ -124,7 +131,8 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::faulted:
       if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
         state.flight.faulted = true;
-        if (state.flight.active && (state.flight.gfp & subject::gfp_nofail) != 0) return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
+        if (state.flight.active && (state.flight.gfp & subject::gfp_nofail) != 0)
+          return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else {
         state.flight.reclaim_faulted = true;
       }
@@ -174,14 +182,19 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     f.nmi = f.unjudged = true;
     const bool reads = act == Act::count || act == Act::address || act == Act::nr_free;
     for (unsigned kind = 0; kind != machine::report_kinds; ++kind) f.owe(static_cast<ReportKind>(kind), 0, many);
-    f.owe(ReportKind::nmi_entry, reads ? 0 : 1, many);
+    // Clients and exact frees of nothing never reach the allocator.
+    const bool nothing =
+        act == Act::client_drop || ((act == Act::client_add || act == Act::release_exact) && f.request.number == 0);
+    f.owe(ReportKind::nmi_entry, reads || nothing ? 0 : 1, many);
     if (changes_free_memory(act)) enter_mutator();
     if (allocates(act)) allocating.push_back(static_cast<std::uint8_t>(index));
     f.changes = changes;
     return reads ? Ruling::fine : crime("nmi-entry", machine::no_pfn, "an allocator function is called from NMI");
   }
-  if (changes_free_memory(act)) enter_mutator();
-  else if (act == Act::get || act == Act::split) ++changes;
+  if (changes_free_memory(act))
+    enter_mutator();
+  else if (act == Act::get || act == Act::split)
+    ++changes;
   f.changes = changes;
   if (allocates(act)) {
     const Ruling ruling = call_alloc(event, f);
@@ -196,8 +209,18 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
       for (const std::uint8_t other : allocating) contexts[other].flight.unjudged = true;
       geometry.set_min_free(f.request.number);
       return Ruling::fine;
-    case Act::release: case Act::put: case Act::release_exact: case Act::get: case Act::split: case Act::count: case Act::address:
-    case Act::fill: case Act::check: case Act::poke: case Act::blemish: case Act::forget: {
+    case Act::release:
+    case Act::put:
+    case Act::release_exact:
+    case Act::get:
+    case Act::split:
+    case Act::count:
+    case Act::address:
+    case Act::fill:
+    case Act::check:
+    case Act::poke:
+    case Act::blemish:
+    case Act::forget: {
       const Slot* held = slot(f.request.in.slot);
       if (held == nullptr) return Ruling::fine;  // the harness skips these
       const Pfn frame = held->first + f.request.in.offset;
@@ -208,7 +231,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         case Act::get: return call_get(state, *held, frame);
         case Act::split: return call_split(state, *held, frame);
         case Act::count:
-        case Act::address: return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
+        case Act::address:
+          return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
         case Act::poke: return call_poke(state, *held, frame);
         case Act::blemish: return call_blemish(state, *held, frame);
         case Act::forget: {
@@ -242,23 +266,31 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   } else {
     switch (act) {
       case Act::none: break;
-      case Act::release: case Act::put: case Act::release_exact: case Act::clean_up: ruling = judge_release(event, state); break;
+      case Act::release:
+      case Act::put:
+      case Act::release_exact:
+      case Act::clean_up: ruling = judge_release(event, state); break;
       case Act::wild: fill_slot(f.request.out, {.first = event.pfn}); break;
-      case Act::count: case Act::address: case Act::nr_free: ruling = judge_count(event, f); break;
-      case Act::drain_all: case Act::drain_local: ruling = judge_drain(event, f); break;
+      case Act::count:
+      case Act::address:
+      case Act::nr_free: ruling = judge_count(event, f); break;
+      case Act::drain_all:
+      case Act::drain_local: ruling = judge_drain(event, f); break;
       case Act::set_min_free: --mark_changers; break;
       case Act::spin_lock:
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         ++spin_depth[f.request.byte & 3];
         break;
       case Act::spin_unlock:
-        if (spin_depth[f.request.byte & 3] != 0 && --spin_depth[f.request.byte & 3] == 0) spin_holder[f.request.byte & 3] = 0;
+        if (spin_depth[f.request.byte & 3] != 0 && --spin_depth[f.request.byte & 3] == 0)
+          spin_holder[f.request.byte & 3] = 0;
         break;
       case Act::mutex_lock: mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1); break;
       case Act::mutex_unlock: mutex_holder[f.request.byte & 3] = 0; break;
       case Act::processor_id:
         if (!machine::sleepable(f.preempt_count, f.irqs) && event.value != event.cpu) {
-          ruling = broken("ctx.processor-id", machine::no_pfn, fmt::format("cpu {} was told on cpu {}", event.value, event.cpu));
+          ruling = broken("ctx.processor-id", machine::no_pfn,
+                          fmt::format("cpu {} was told on cpu {}", event.value, event.cpu));
         }
         break;
       default: break;
@@ -280,12 +312,16 @@ Ruling Oracle::State::end() {
   }
   Ruling ruling = Ruling::fine;
   for (const Object& object : ledger.objects()) {
-    if (object.serial != 0 && !object.forgotten) ruling = crime("leak", object.first, fmt::format("block {} order {} is live at the end", object.first, object.order));
+    if (object.serial != 0 && !object.forgotten)
+      ruling =
+          crime("leak", object.first, fmt::format("block {} order {} is live at the end", object.first, object.order));
   }
   if (!promises.traces_placement || mutators != 0) return ruling;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if (ledger.zone(z).parked != 0) {
-      return broken("pcp.drain", machine::no_pfn, fmt::format("{} pages of zone {} stay on per-CPU lists after the last drain", ledger.zone(z).parked, machine::zone_names[geometry.zone(z).kind]));
+      return broken("pcp.drain", machine::no_pfn,
+                    fmt::format("{} pages of zone {} stay on per-CPU lists after the last drain", ledger.zone(z).parked,
+                                machine::zone_names[geometry.zone(z).kind]));
     }
   }
   return ruling;
@@ -296,19 +332,25 @@ std::uint32_t Oracle::State::state_class() const {
   for (unsigned z = 0; z != geometry.count(); ++z) {
     const Zone& zone = geometry.zone(z);
     const ZoneState& now = ledger.zone(z);
-    const unsigned level = now.free == 0 ? 4 : now.free < zone.mark_min ? 3 : now.free < zone.mark_low ? 2 : now.free < zone.mark_high ? 1 : 0;
+    const unsigned level = now.free == 0               ? 4
+                           : now.free < zone.mark_min  ? 3
+                           : now.free < zone.mark_low  ? 2
+                           : now.free < zone.mark_high ? 1
+                                                       : 0;
     pressure = std::max(pressure, level);
     largest = std::max(largest, static_cast<unsigned>(std::bit_width(now.orders_free)));
   }
   return pressure * 12 + largest;  // largest: 0 (nothing) .. 11
 }
 
-// --- façade -----------------------------------------------------------------------------------------------------------
+// --- façade
+// -----------------------------------------------------------------------------------------------------------
 
 Oracle::Oracle() : state_(std::make_unique<State>()) {}
 Oracle::~Oracle() = default;
 
-Ruling Oracle::begin(const program::Case& the_case, std::span<const subject::ZoneInfo> published, const subject::Promises& promises) {
+Ruling Oracle::begin(const program::Case& the_case, std::span<const subject::ZoneInfo> published,
+                     const subject::Promises& promises) {
   return state_->begin(the_case, published, promises);
 }
 Ruling Oracle::on(const Event& event) { return state_->on(event); }
@@ -326,7 +368,11 @@ Oracle::LiveBlock Oracle::live_block(Pfn frame) const {
   if (found.entry.holds() != Holds::live) return {};
   const Object& object = s.ledger.object(found.entry.payload());
   if (object.forgotten) return {};
-  return {.first = object.first, .frames = 1u << object.order, .order = object.order, .references = object.references, .compound = object.compound};
+  return {.first = object.first,
+          .frames = 1u << object.order,
+          .order = object.order,
+          .references = object.references,
+          .compound = object.compound};
 }
 
 }  // namespace memtorture::oracle

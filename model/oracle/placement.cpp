@@ -1,4 +1,5 @@
-// Per-CPU lists, from the subject's trace: parked (freed page -> list), refilled (buddy -> list), drained (list -> buddy).
+// Per-CPU lists, from the subject's trace: parked (freed page -> list), refilled (buddy -> list), drained (list ->
+// buddy).
 //
 // The trace makes NR_FREE exact: pages on lists are free but not counted and not coalesced (domain.md 6.4).
 //
@@ -13,14 +14,17 @@ namespace memtorture::oracle {
 
 Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
-  if (geometry.absent(frame) || geometry.reserved(frame)) return broken("page.reserved", frame, fmt::format("{} frame {} was freed", whose(frame), frame));
+  if (geometry.absent(frame) || geometry.reserved(frame))
+    return broken("page.reserved", frame, fmt::format("{} frame {} was freed", whose(frame), frame));
   ContextState& state = contexts[index];
   const unsigned z = geometry.zone_of(frame);
   ZoneState& zone = ledger.zone(z);
   const Ledger::Found found = ledger.find(frame);
   switch (found.entry.holds()) {
     case Holds::limbo:
-      if (found.order != 0) return broken("pcp.park", frame, fmt::format("a frame of a block of order {} went on a per-CPU list", found.order));
+      if (found.order != 0)
+        return broken("pcp.park", frame,
+                      fmt::format("a frame of a block of order {} went on a per-CPU list", found.order));
       --zone.limbo;
       if (state.releasing_client == frame) {
         state.releasing_client = machine::no_pfn;
@@ -28,11 +32,13 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
       }
       break;
     case Holds::free:  // only the tail of alloc_pages_exact, which nobody ever saw
-      if (!state.flight.active || state.flight.request.act != Act::alloc_exact) return not_free(frame, 1, "was freed again");
+      if (!state.flight.active || state.flight.request.act != Act::alloc_exact)
+        return not_free(frame, 1, "was freed again");
       if (!allocating.empty()) before_change(index);
       if (!ledger.remove_free(frame, 0, z)) return not_free(frame, 1, "was freed again");
       break;
-    case Holds::parked: return broken("pcp.double", frame, fmt::format("frame {} goes on a list while {}", frame, whose(frame)));
+    case Holds::parked:
+      return broken("pcp.double", frame, fmt::format("frame {} goes on a list while {}", frame, whose(frame)));
     case Holds::bad: return broken("page.bad", frame, fmt::format("bad frame {} was freed", frame));
     default: return broken("pcp.park", frame, fmt::format("frame {} goes on a list while {}", frame, whose(frame)));
   }
@@ -60,27 +66,34 @@ Ruling Oracle::State::on_refilled(const Event& event, unsigned index) {
     from = ledger.remove_free(frame, 0, z);
     if (!from) return not_free(frame, 1, "went on a per-CPU list");
   } else if (mutators == 1 && f.active && *from != static_cast<unsigned>(std::countr_zero(before))) {
-    return broken("buddy.smallest", frame, fmt::format("a block of order {} was cut while one of order {} is free", *from, std::countr_zero(before)));
+    return broken(
+        "buddy.smallest", frame,
+        fmt::format("a block of order {} was cut while one of order {} is free", *from, std::countr_zero(before)));
   }
   ledger.set(frame, Entry(Holds::parked, event.cpu));
   ++ledger.zone(z).parked;
   ++ledger.parked(z, event.cpu);
   if (allocating.size() > 1) after_change();
   if (f.active && f.request.act == Act::alloc && ++f.refills > geometry.zone(z).pcp_batch && flaws.empty()) {
-    return broken("pcp.batch", frame, fmt::format("{} pages in one refill, batch is {}", f.refills, geometry.zone(z).pcp_batch));
+    return broken("pcp.batch", frame,
+                  fmt::format("{} pages in one refill, batch is {}", f.refills, geometry.zone(z).pcp_batch));
   }
   return Ruling::fine;
 }
 
 Ruling Oracle::State::on_drained(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
-  if (geometry.absent(frame) || geometry.reserved(frame)) return broken("page.reserved", frame, fmt::format("{} frame {} left a per-CPU list", whose(frame), frame));
+  if (geometry.absent(frame) || geometry.reserved(frame))
+    return broken("page.reserved", frame, fmt::format("{} frame {} left a per-CPU list", whose(frame), frame));
   const Entry entry = ledger.at(frame);
   if (entry.holds() != Holds::parked) {
-    const std::string what = fmt::format("frame {} goes from a per-CPU list to the buddy lists while {}", frame, whose(frame));
+    const std::string what =
+        fmt::format("frame {} goes from a per-CPU list to the buddy lists while {}", frame, whose(frame));
     return entry.holds() == Holds::live ? broken("page.overlap", frame, what) : broken("pcp.park", frame, what);
   }
-  if (entry.payload() != event.cpu) return broken("pcp.remote", frame, fmt::format("cpu {}'s drain takes a page of cpu {}'s list", event.cpu, entry.payload()));
+  if (entry.payload() != event.cpu)
+    return broken("pcp.remote", frame,
+                  fmt::format("cpu {}'s drain takes a page of cpu {}'s list", event.cpu, entry.payload()));
   const unsigned z = geometry.zone_of(frame);
   if (!allocating.empty()) before_change(contexts_max);
   --ledger.parked(z, event.cpu);
@@ -90,7 +103,8 @@ Ruling Oracle::State::on_drained(const Event& event, unsigned index) {
   Flight& f = contexts[index].flight;
   const bool flush = f.active && (f.request.act == Act::release || f.request.act == Act::put);
   if (flush && ++f.drains > geometry.zone(z).pcp_batch) {
-    return broken("pcp.batch", frame, fmt::format("{} pages in one flush, batch is {}", f.drains, geometry.zone(z).pcp_batch));
+    return broken("pcp.batch", frame,
+                  fmt::format("{} pages in one flush, batch is {}", f.drains, geometry.zone(z).pcp_batch));
   }
   return Ruling::fine;
 }
@@ -102,7 +116,9 @@ Ruling Oracle::State::judge_drain(const Event& event, Flight& f) {
   if (!all && !fixed) return Ruling::fine;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     const std::uint64_t left = all ? ledger.zone(z).parked : ledger.parked(z, event.cpu);
-    if (left != 0) return broken("pcp.drain", machine::no_pfn, fmt::format("{} pages stay on lists of zone {}", left, machine::zone_names[geometry.zone(z).kind]));
+    if (left != 0)
+      return broken("pcp.drain", machine::no_pfn,
+                    fmt::format("{} pages stay on lists of zone {}", left, machine::zone_names[geometry.zone(z).kind]));
   }
   return Ruling::fine;
 }

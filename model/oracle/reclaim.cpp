@@ -1,7 +1,8 @@
 // Direct reclaim, clients, OOM, endless waits (domain.md 9.1, 9.3-9.6).
 //
 // Not checked: which client page is taken first, how much more than asked is freed, when kswapd runs (legal choices);
-// P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; shrinkers (P-RECLAIM-5, second half).
+// P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; shrinkers (P-RECLAIM-5, second
+// half).
 #include <fmt/core.h>
 
 #include "model/oracle/state.h"
@@ -11,18 +12,24 @@ namespace memtorture::oracle {
 using subject::ClientKind;
 
 Ruling Oracle::State::on_reclaim_began(const Event& event, Flight& f) {
-  if (!f.active || !allocates(f.request.act)) return broken("gfp.reclaim", machine::no_pfn, "direct reclaim outside of an allocation");
+  if (!f.active || !allocates(f.request.act))
+    return broken("gfp.reclaim", machine::no_pfn, "direct reclaim outside of an allocation");
   if (f.nmi) return Ruling::fine;
-  if (!may_sleep(f.gfp)) return broken("gfp.reclaim", machine::no_pfn, fmt::format("direct reclaim for gfp {:#x}", f.gfp));
-  if ((f.task_flags & machine::pf_memalloc) != 0) return broken("gfp.reclaim", machine::no_pfn, "direct reclaim by a PF_MEMALLOC task");
+  if (!may_sleep(f.gfp))
+    return broken("gfp.reclaim", machine::no_pfn, fmt::format("direct reclaim for gfp {:#x}", f.gfp));
+  if ((f.task_flags & machine::pf_memalloc) != 0)
+    return broken("gfp.reclaim", machine::no_pfn, "direct reclaim by a PF_MEMALLOC task");
   if (f.in_reclaim) return broken("reclaim.nested", machine::no_pfn, "reclaim inside reclaim");
   constexpr std::uint32_t scoped = subject::gfp_io | subject::gfp_fs;
   if (((event.gfp ^ scope_masked(f.gfp, f.task_flags)) & scoped) != 0) {
-    return broken("gfp.scope", machine::no_pfn, fmt::format("reclaim runs with gfp {:#x}, right is {:#x}", event.gfp, scope_masked(f.gfp, f.task_flags)));
+    return broken(
+        "gfp.scope", machine::no_pfn,
+        fmt::format("reclaim runs with gfp {:#x}, right is {:#x}", event.gfp, scope_masked(f.gfp, f.task_flags)));
   }
   f.in_reclaim = true;
   const bool once = (f.gfp & subject::gfp_noretry) != 0 && (f.gfp & subject::gfp_nofail) == 0;
-  if (++f.reclaims > 1 && once) return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
+  if (++f.reclaims > 1 && once)
+    return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
   f.client_pages = 0;
   return Ruling::fine;
 }
@@ -33,14 +40,17 @@ Ruling Oracle::State::on_reclaim_ended(const Event& event, Flight& f) {
   f.last_progress = event.value;
   f.reclaimed += event.value;
   if (event.value == f.client_pages) return Ruling::fine;
-  return broken("reclaim.progress", machine::no_pfn, fmt::format("reclaim told {} pages, {} were freed", event.value, f.client_pages));
+  return broken("reclaim.progress", machine::no_pfn,
+                fmt::format("reclaim told {} pages, {} were freed", event.value, f.client_pages));
 }
 
 Ruling Oracle::State::on_io(const Event& event, Flight& f) {
   if (!f.active || !enters_allocator(f.request.act)) return Ruling::fine;  // kswapd is exempt
   const std::uint32_t gfp = allocates(f.request.act) ? scope_masked(f.gfp, f.task_flags) : 0;
-  if (event.kind == EventKind::io_started && (gfp & subject::gfp_io) == 0) return broken("gfp.io", machine::no_pfn, fmt::format("a write was started for gfp {:#x}", gfp));
-  if (event.kind == EventKind::fs_called && (gfp & subject::gfp_fs) == 0) return broken("gfp.fs", machine::no_pfn, fmt::format("a filesystem was called for gfp {:#x}", gfp));
+  if (event.kind == EventKind::io_started && (gfp & subject::gfp_io) == 0)
+    return broken("gfp.io", machine::no_pfn, fmt::format("a write was started for gfp {:#x}", gfp));
+  if (event.kind == EventKind::fs_called && (gfp & subject::gfp_fs) == 0)
+    return broken("gfp.fs", machine::no_pfn, fmt::format("a filesystem was called for gfp {:#x}", gfp));
   return Ruling::fine;
 }
 
@@ -48,7 +58,8 @@ Ruling Oracle::State::on_io(const Event& event, Flight& f) {
 Ruling Oracle::State::on_client_granted(const Event& event, unsigned index) {
   Flight& f = contexts[index].flight;
   const Pfn frame = event.pfn;
-  if (!f.active || f.request.act != Act::client_add || f.must_be_refused) return broken("page.overlap", frame, "a client got a page that it did not ask for");
+  if (!f.active || f.request.act != Act::client_add || f.must_be_refused)
+    return broken("page.overlap", frame, "a client got a page that it did not ask for");
   if (f.faulted) return broken("fault.honoured", frame, "a request with an injected failure got a page");
   if (const Ruling ruling = judge_grant(f, frame, 0, 1); ruling != Ruling::fine) return ruling;
   ledger.set(frame, Entry(Holds::client, event.detail));
@@ -67,18 +78,22 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
   if (geometry.absent(frame)) return broken("reclaim.owner", frame, "the frame does not exist");
   const auto kind = static_cast<ClientKind>(event.detail);
   if (ledger.find(frame).entry != Entry(Holds::client, event.detail)) {
-    return broken("reclaim.owner", frame, fmt::format("frame {} is taken from a {} client while {}", frame, subject::client_names[event.detail], whose(frame)));
+    return broken("reclaim.owner", frame,
+                  fmt::format("frame {} is taken from a {} client while {}", frame, subject::client_names[event.detail],
+                              whose(frame)));
   }
   ContextState& state = contexts[index];
   Flight& f = state.flight;
   if (f.active && allocates(f.request.act)) {
     const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
     const bool allowed = kind == ClientKind::process ? oom_possible(f)
-                         : !f.in_reclaim            ? false
+                         : !f.in_reclaim             ? false
                          : kind == ClientKind::dirty ? (gfp & subject::gfp_fs) != 0
                          : kind == ClientKind::anon  ? (gfp & subject::gfp_io) != 0
                                                      : true;
-    if (!allowed) return broken("reclaim.owner", frame, fmt::format("gfp {:#x} may not take a {} page", gfp, subject::client_names[event.detail]));
+    if (!allowed)
+      return broken("reclaim.owner", frame,
+                    fmt::format("gfp {:#x} may not take a {} page", gfp, subject::client_names[event.detail]));
     if (f.in_reclaim) ++f.client_pages;
   } else if (machine::is_daemon(event.who) && kind == ClientKind::process) {
     return broken("reclaim.owner", frame, "kswapd took a page of a process");
@@ -124,21 +139,26 @@ bool Oracle::State::may_kill(const Flight& f) const {
 }
 
 // ... and only after a round of reclaim without progress.
-bool Oracle::State::oom_possible(const Flight& f) const { return may_kill(f) && !f.in_reclaim && f.reclaims != 0 && f.last_progress == 0; }
+bool Oracle::State::oom_possible(const Flight& f) const {
+  return may_kill(f) && !f.in_reclaim && f.reclaims != 0 && f.last_progress == 0;
+}
 
 Ruling Oracle::State::on_killed(const Event&, Flight& f) {
   if (f.active && allocates(f.request.act) && oom_possible(f)) return Ruling::fine;
-  return broken("oom.condition", machine::no_pfn, fmt::format("a kill for order {} gfp {:#x} after {} rounds of reclaim", f.order, f.gfp, f.reclaims));
+  return broken("oom.condition", machine::no_pfn,
+                fmt::format("a kill for order {} gfp {:#x} after {} rounds of reclaim", f.order, f.gfp, f.reclaims));
 }
 
 Ruling Oracle::State::on_panic(const Event&, Flight& f) {
   std::uint64_t killable = 0;
-  for (unsigned z = 0; z != geometry.count(); ++z) killable += ledger.zone(z).client_pages[static_cast<unsigned>(ClientKind::process)];
+  for (unsigned z = 0; z != geometry.count(); ++z)
+    killable += ledger.zone(z).client_pages[static_cast<unsigned>(ClientKind::process)];
   if (f.active && allocates(f.request.act) && oom_possible(f) && killable == 0) {
     panicked = true;
     return Ruling::fine;
   }
-  return broken("oom.panic", machine::no_pfn, fmt::format("a panic for order {} gfp {:#x} with {} pages of processes", f.order, f.gfp, killable));
+  return broken("oom.panic", machine::no_pfn,
+                fmt::format("a panic for order {} gfp {:#x} with {} pages of processes", f.order, f.gfp, killable));
 }
 
 bool Oracle::State::reclaimable(const Flight& f) const {
@@ -169,7 +189,9 @@ bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if ((list.allowed >> z & 1) == 0) continue;
     if ((f.gfp & subject::gfp_thisnode) != 0 && geometry.zone(z).node != f.node) continue;
-    if ((f.rights.must & right_no_watermarks) != 0 ? has_block(f, z, false) : passes(f, z, geometry.zone(z).mark_min, f.rights.must)) return false;
+    if ((f.rights.must & right_no_watermarks) != 0 ? has_block(f, z, false)
+                                                   : passes(f, z, geometry.zone(z).mark_min, f.rights.must))
+      return false;
   }
   if ((f.task_flags & machine::pf_memalloc) != 0) return true;
   return (!reclaimable(f) || f.reclaim_faulted) && !may_kill(f);

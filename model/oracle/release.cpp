@@ -1,8 +1,8 @@
 // Releases and references: what giving a frame back means, from the ledger alone (domain.md 2.4-2.6, 4.5, 8; K26).
 //
-// A release takes effect for its owner at the call; its frames are in limbo until the subject says where they went or the
-// call returns. When several contexts drop references of one block at once, whoever comes last in the subject frees it, so
-// the limbo passes to the one that is still in flight.
+// A release takes effect for its owner at the call; its frames are in limbo until the subject says where they went or
+// the call returns. When several contexts drop references of one block at once, whoever comes last in the subject frees
+// it, so the limbo passes to the one that is still in flight.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -24,38 +24,50 @@ struct Oracle::State::Claim {
 Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, unsigned order, std::uint32_t handle) {
   using enum Claim::Kind;
   const bool put = request.act == Act::put;
-  if (geometry.absent(frame)) {
-    const bool noticed = request.act == Act::release && request.by_address && frame >= geometry.frames();
-    return {.kind = noticed ? crime : fatal, .rule = "wild-free", .report = ReportKind::bad_address};
-  }
+  // Addresses are of the linear map, which ends with low memory.
+  const bool beyond = frame >= geometry.frames();
+  if (request.by_address && (beyond || is_high(frame)))
+    return {.kind = crime, .rule = "wild-free", .report = ReportKind::bad_address};
+  if (geometry.absent(frame)) return {.kind = fatal, .rule = "wild-free"};
   if (geometry.reserved(frame)) {
     if (order >= ledger.orders()) return {.kind = fatal, .rule = "reserved-free"};
     return {.kind = crime, .rule = "reserved-free", .reports_most = std::min(many, 1u << order)};
   }
   const Ledger::Found found = ledger.find(frame);
   switch (found.entry.holds()) {
-    case Holds::nothing: case Holds::client: return {.kind = fatal, .rule = "foreign-free"};
+    case Holds::nothing:
+    case Holds::client: return {.kind = fatal, .rule = "foreign-free"};
     case Holds::limbo: return {.kind = fatal, .rule = "double-free"};
-    case Holds::free: case Holds::parked: case Holds::bad:
+    case Holds::free:
+    case Holds::parked:
+    case Holds::bad:
       if (handle == 0) return {.kind = crime, .rule = "wild-free"};
       return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("double-free")};
     case Holds::live: break;
   }
   const Object& object = ledger.object(found.entry.payload());
   const bool inner = frame != object.first;
-  if (inner && !(put && object.compound)) return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("interior-free")};
+  if (inner && !(put && object.compound))
+    return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("interior-free")};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
   // put_page of the last reference of a non-compound block would free one frame of it.
-  if (put && !object.compound && object.order != 0 && object.references == 1) return {.kind = fatal, .rule = "wrong-order-free"};
+  if (put && !object.compound && object.order != 0 && object.references == 1)
+    return {.kind = fatal, .rule = "wrong-order-free"};
   if (!put && order != object.order) {
     if (!object.compound || object.references != 1) return {.kind = fatal, .rule = "wrong-order-free"};
-    const unsigned most = std::min(many, 1u + (1u << std::max<unsigned>(object.order, std::min<unsigned>(order, machine::orders_max))));
+    const unsigned most =
+        std::min(many, 1u + (1u << std::max<unsigned>(object.order, std::min<unsigned>(order, machine::orders_max))));
     return {.kind = crime, .rule = "wrong-order-free", .reports_most = most, .object = index, .leaks = true};
   }
   if (object.references == 1 && !flaws.empty()) {
     const unsigned flawed = flaws_in(object.first, 1u << object.order);
-    if (flawed != 0) return {.kind = crime, .rule = "blemished-free", .reports_most = std::min(many, flawed), .object = index, .leaks = true};
+    if (flawed != 0)
+      return {.kind = crime,
+              .rule = "blemished-free",
+              .reports_most = std::min(many, flawed),
+              .object = index,
+              .leaks = true};
   }
   return {.kind = legal, .object = index};
 }
@@ -74,13 +86,15 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
 Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, Pfn frame) {
   const std::uint64_t bytes = state.flight.request.number;
   const std::uint64_t pages = bytes / shape.page_bytes() + (bytes % shape.page_bytes() != 0);
-  if (pages > ledger.chunk_frames()) return fatal("wrong-order-free", frame, fmt::format("{} bytes cannot have been one block", bytes));
+  if (pages > ledger.chunk_frames())
+    return fatal("wrong-order-free", frame, fmt::format("{} bytes cannot have been one block", bytes));
   for (std::uint32_t i = 0; i != pages; ++i) {
     const Claim claimed = claim(state.flight.request, frame + i, 0, held.serial);
-    if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame + i, fmt::format("frame {} is released while {}", frame + i, whose(frame + i)));
+    if (claimed.kind == Claim::Kind::fatal)
+      return fatal(claimed.rule, frame + i, fmt::format("frame {} is released while {}", frame + i, whose(frame + i)));
   }
   Ruling ruling = Ruling::fine;
-  unsigned least = 0, most = 0;
+  unsigned least = 0, most = 0, bad_addresses = 0;
   for (std::uint32_t i = 0; i != pages; ++i) {
     const Claim claimed = claim(state.flight.request, frame + i, 0, held.serial);
     if (claimed.kind == Claim::Kind::legal) {
@@ -88,11 +102,16 @@ Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, 
       continue;
     }
     ruling = crime(claimed.rule, frame + i, fmt::format("frame {} is released while {}", frame + i, whose(frame + i)));
+    if (claimed.report == ReportKind::bad_address) {
+      bad_addresses = std::min(many, bad_addresses + 1);
+      continue;
+    }
     least = std::min(many, least + 1);
     most = std::min(many, most + claimed.reports_most);
     if (claimed.leaks) lose(claimed.object);
   }
-  if (ruling != Ruling::fine) state.flight.owe(ReportKind::bad_page, least, most);
+  if (most != 0) state.flight.owe(ReportKind::bad_page, least, most);
+  if (bad_addresses != 0) state.flight.owe(ReportKind::bad_address, 1, bad_addresses);
   return ruling;
 }
 
@@ -141,7 +160,8 @@ void Oracle::State::settle(ContextState& state) {
   for (const Limbo& block : state.limbo) {
     if (ledger.at(block.first) != limbo_entry(block.order, index)) continue;
     const auto still_dropping = [&](const ContextState& other) {
-      return &other != &state && other.flight.active && other.flight.drop_head == block.first && releases(other.flight.request.act);
+      return &other != &state && other.flight.active && other.flight.drop_head == block.first &&
+             releases(other.flight.request.act);
     };
     if (mutators > 1) {
       const auto heir = std::ranges::find_if(contexts, still_dropping);
@@ -175,7 +195,8 @@ void Oracle::State::settle_overlapping(Pfn first, unsigned order) {
       if (overlaps && ledger.at(block.first) == limbo_entry(block.order, index)) free_it(block.first, block.order);
     }
     const Pfn client = state.releasing_client;
-    if (client != machine::no_pfn && client >= first && client <= last && ledger.at(client) == limbo_entry(0, index)) free_it(client, 0);
+    if (client != machine::no_pfn && client >= first && client <= last && ledger.at(client) == limbo_entry(0, index))
+      free_it(client, 0);
   }
 }
 
@@ -186,7 +207,9 @@ Ruling Oracle::State::judge_release(const Event&, ContextState& state) {
   const unsigned z = geometry.zone_of(f.drop_head);
   const std::uint32_t high = std::max<std::uint32_t>(1, geometry.zone(z).pcp_high);
   if (ledger.parked(z, f.parked_cpu) < high) return Ruling::fine;
-  return broken("pcp.high", f.drop_head, fmt::format("{} pages on the list of cpu {} after a free, high is {}", ledger.parked(z, f.parked_cpu), f.parked_cpu, geometry.zone(z).pcp_high));
+  return broken("pcp.high", f.drop_head,
+                fmt::format("{} pages on the list of cpu {} after a free, high is {}", ledger.parked(z, f.parked_cpu),
+                            f.parked_cpu, geometry.zone(z).pcp_high));
 }
 
 Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame) {
@@ -199,7 +222,9 @@ Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame)
     return crime("get-after-free", frame, what);
   };
   switch (found.entry.holds()) {
-    case Holds::free: case Holds::parked: case Holds::bad: return noticed();
+    case Holds::free:
+    case Holds::parked:
+    case Holds::bad: return noticed();
     case Holds::live: break;
     default: return fatal("foreign-free", frame, what);
   }
@@ -221,7 +246,9 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
     return crime("split-compound", frame, what);
   };
   switch (found.entry.holds()) {
-    case Holds::free: case Holds::parked: case Holds::bad: return noticed();
+    case Holds::free:
+    case Holds::parked:
+    case Holds::bad: return noticed();
     case Holds::live: break;
     default: return fatal("foreign-free", frame, what);
   }
@@ -241,22 +268,25 @@ Ruling Oracle::State::judge_count(const Event& event, Flight& f) {
     std::uint64_t free = 0;
     for (unsigned z = 0; z != geometry.count(); ++z) free += ledger.zone(z).free;
     if (event.value == free) return Ruling::fine;
-    return broken("buddy.count", machine::no_pfn, fmt::format("nr_free_pages told {}, there are {}", event.value, free));
+    return broken("buddy.count", machine::no_pfn,
+                  fmt::format("nr_free_pages told {}, there are {}", event.value, free));
   }
   const Slot* held = slot(f.request.in.slot);
   if (held == nullptr) return Ruling::fine;
   const Pfn frame = held->first + f.request.in.offset;
   if (f.request.act == Act::address) {
-    const bool high = geometry.zone(geometry.zone_of(frame)).kind == machine::index_of(machine::ZoneKind::highmem);
-    const std::uint64_t right = high ? 0 : machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift);
+    const std::uint64_t right =
+        is_high(frame) ? 0 : machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift);
     if (event.value == right) return Ruling::fine;
-    return broken("page.address", frame, fmt::format("page_address of frame {} told {:#x}, not {:#x}", frame, event.value, right));
+    return broken("page.address", frame,
+                  fmt::format("page_address of frame {} told {:#x}, not {:#x}", frame, event.value, right));
   }
   if (changes != f.changes || mutators != 0 || geometry.reserved(frame)) return Ruling::fine;
   const Ledger::Found found = ledger.find(frame);
   std::uint32_t right = 0;
   switch (found.entry.holds()) {
-    case Holds::free: case Holds::parked: break;
+    case Holds::free:
+    case Holds::parked: break;
     case Holds::live: {
       const Object& object = ledger.object(found.entry.payload());
       right = frame == object.first || object.compound ? object.references : 0;
@@ -265,7 +295,9 @@ Ruling Oracle::State::judge_count(const Event& event, Flight& f) {
     default: return Ruling::fine;
   }
   if (static_cast<std::int64_t>(event.value) == static_cast<std::int64_t>(right)) return Ruling::fine;
-  return broken("page.count", frame, fmt::format("page_count of frame {} told {}, not {}", frame, static_cast<std::int64_t>(event.value), right));
+  return broken(
+      "page.count", frame,
+      fmt::format("page_count of frame {} told {}, not {}", frame, static_cast<std::int64_t>(event.value), right));
 }
 
 }  // namespace memtorture::oracle

@@ -7,7 +7,9 @@ namespace {
 using program::FreePagesOf;
 using subject::GFP_KERNEL;
 
-Op free_of(std::uint16_t slot, std::uint8_t order = 0, std::uint16_t offset = 0) { return FreePagesOf{In{slot, offset}, {order}}; }
+Op free_of(std::uint16_t slot, std::uint8_t order = 0, std::uint16_t offset = 0) {
+  return FreePagesOf{In{slot, offset}, {order}};
+}
 
 TEST(Release, AFreedBlockCanBeHadAgain) {
   Driver d;
@@ -40,29 +42,130 @@ TEST(Release, CrimesByName) {
   };
   constexpr std::uint32_t comp = GFP_KERNEL | subject::gfp_comp;
   const Row rows[] = {
-      {"interior-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(free_of(0, 0, 1)); }},
-      {"interior-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(free_of(0, 2, 1)); }},
-      {"wrong-order-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(free_of(0, 1)); }},
-      {"wrong-order-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(free_of(0, 1)); }},
-      {"wrong-order-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(program::PutPage{In{0}}); }},
-      {"foreign-free", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); d.alloc(1, 1024); return d.call(free_of(0)); }},
-      {"put-too-many", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::PutPage{In{0}}); }},
-      {"get-after-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::GetPage{In{0}}); }},
-      {"split-compound", Ruling::crime, [](Driver& d) { d.alloc(0, 1024, comp, 2); return d.call(program::SplitPage{In{0}, {2}}); }},
-      {"wrong-order-split", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024, GFP_KERNEL, 2); return d.call(program::SplitPage{In{0}, {1}}); }},
-      {"wild-free", Ruling::crime, [](Driver& d) { d.call(program::WildPage{Out{0}, {1500}}); d.granted(1500); return d.call(free_of(0)); }},
-      {"wild-free", Ruling::fatal, [](Driver& d) { d.call(program::WildPage{Out{0}, {9999}}); d.granted(9999); return d.call(free_of(0)); }},
-      {"foreign-free", Ruling::fatal, [](Driver& d) { d.alloc(1, 1024); d.call(program::WildPage{Out{0}, {1024}}); d.granted(1024); return d.call(free_of(0)); }},
-      {"blemished-free", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); d.call(program::BlemishPage{In{0}, {}}); d.returned(); return d.call(free_of(0)); }},
-      {"leak", Ruling::crime, [](Driver& d) { d.alloc(0, 1024); return d.call(program::Forget{In{0}}); }},
-      {"use-after-free-write", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::Poke{In{0}, {0}, {1}}); }},
-      {"use-after-free-read", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); d.free(0); return d.call(program::CheckContents{In{0}}); }},
-      {"write-outside", Ruling::fatal, [](Driver& d) { d.alloc(0, 1024); return d.call(program::Poke{In{0}, {4096}, {1}}); }},
-      {"sleep-in-atomic", Ruling::crime, [](Driver& d) { d.preempt_count = 1; return d.call(program::AllocPage{Out{0}, {GFP_KERNEL}}); }},
-      {"sleep-in-atomic", Ruling::crime, [](Driver& d) { d.irqs = machine::IrqFlag::off; return d.call(program::DrainAllPages{}); }},
-      {"nmi-entry", Ruling::crime, [](Driver& d) { d.preempt_count = machine::nmi_offset; return d.call(program::AllocPage{Out{0}, {0}}); }},
+      {"interior-free", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024, GFP_KERNEL, 2);
+         return d.call(free_of(0, 0, 1));
+       }},
+      {"interior-free", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024, comp, 2);
+         return d.call(free_of(0, 2, 1));
+       }},
+      {"wrong-order-free", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024, GFP_KERNEL, 2);
+         return d.call(free_of(0, 1));
+       }},
+      {"wrong-order-free", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024, comp, 2);
+         return d.call(free_of(0, 1));
+       }},
+      {"wrong-order-free", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024, GFP_KERNEL, 2);
+         return d.call(program::PutPage{In{0}});
+       }},
+      {"foreign-free", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         d.alloc(1, 1024);
+         return d.call(free_of(0));
+       }},
+      {"put-too-many", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         return d.call(program::PutPage{In{0}});
+       }},
+      {"get-after-free", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         return d.call(program::GetPage{In{0}});
+       }},
+      {"split-compound", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024, comp, 2);
+         return d.call(program::SplitPage{In{0}, {2}});
+       }},
+      {"wrong-order-split", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024, GFP_KERNEL, 2);
+         return d.call(program::SplitPage{In{0}, {1}});
+       }},
+      {"wild-free", Ruling::crime,
+       [](Driver& d) {
+         d.call(program::WildPage{Out{0}, {1500}});
+         d.granted(1500);
+         return d.call(free_of(0));
+       }},
+      {"wild-free", Ruling::fatal,
+       [](Driver& d) {
+         d.call(program::WildPage{Out{0}, {9999}});
+         d.granted(9999);
+         return d.call(free_of(0));
+       }},
+      {"foreign-free", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(1, 1024);
+         d.call(program::WildPage{Out{0}, {1024}});
+         d.granted(1024);
+         return d.call(free_of(0));
+       }},
+      {"blemished-free", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.call(program::BlemishPage{In{0}, {}});
+         d.returned();
+         return d.call(free_of(0));
+       }},
+      {"leak", Ruling::crime,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         return d.call(program::Forget{In{0}});
+       }},
+      {"use-after-free-write", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         return d.call(program::Poke{In{0}, {0}, {1}});
+       }},
+      {"use-after-free-read", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         return d.call(program::CheckContents{In{0}});
+       }},
+      {"write-outside", Ruling::fatal,
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         return d.call(program::Poke{In{0}, {4096}, {1}});
+       }},
+      {"sleep-in-atomic", Ruling::crime,
+       [](Driver& d) {
+         d.preempt_count = 1;
+         return d.call(program::AllocPage{Out{0}, {GFP_KERNEL}});
+       }},
+      {"sleep-in-atomic", Ruling::crime,
+       [](Driver& d) {
+         d.irqs = machine::IrqFlag::off;
+         return d.call(program::DrainAllPages{});
+       }},
+      {"nmi-entry", Ruling::crime,
+       [](Driver& d) {
+         d.preempt_count = machine::nmi_offset;
+         return d.call(program::AllocPage{Out{0}, {0}});
+       }},
       {"processor-id-preemptible", Ruling::crime, [](Driver& d) { return d.call(program::SmpProcessorId{}); }},
-      {"lock-misuse", Ruling::crime, [](Driver& d) { d.call(program::MutexLockOp{}); d.returned(); return d.call(program::MutexLockOp{}); }},
+      {"lock-misuse", Ruling::crime,
+       [](Driver& d) {
+         d.call(program::MutexLockOp{});
+         d.returned();
+         return d.call(program::MutexLockOp{});
+       }},
   };
   for (const Row& row : rows) {
     Driver d;
@@ -261,10 +364,14 @@ TEST(Reclaim, FlagsBindIt) {
     EventKind then;
   };
   const Row rows[] = {
-      {"", GFP_KERNEL, GFP_KERNEL, io_started},       {"", GFP_KERNEL, GFP_KERNEL, fs_called},
-      {"gfp.reclaim", 0, 0, io_started},              {"gfp.scope", subject::GFP_NOIO, GFP_KERNEL, io_started},
-      {"gfp.io", subject::GFP_NOIO, subject::GFP_NOIO, io_started}, {"gfp.fs", subject::GFP_NOFS, subject::GFP_NOFS, fs_called},
-      {"reclaim.nested", GFP_KERNEL, GFP_KERNEL, reclaim_began},    {"oom.condition", GFP_KERNEL, GFP_KERNEL, oom_killed},
+      {"", GFP_KERNEL, GFP_KERNEL, io_started},
+      {"", GFP_KERNEL, GFP_KERNEL, fs_called},
+      {"gfp.reclaim", 0, 0, io_started},
+      {"gfp.scope", subject::GFP_NOIO, GFP_KERNEL, io_started},
+      {"gfp.io", subject::GFP_NOIO, subject::GFP_NOIO, io_started},
+      {"gfp.fs", subject::GFP_NOFS, subject::GFP_NOFS, fs_called},
+      {"reclaim.nested", GFP_KERNEL, GFP_KERNEL, reclaim_began},
+      {"oom.condition", GFP_KERNEL, GFP_KERNEL, oom_killed},
       {"oom.panic", subject::GFP_NOFS, subject::GFP_NOFS, panicked},
   };
   for (const Row& row : rows) {

@@ -1,7 +1,7 @@
 // Which report is owed, at least and at most, between the call of an operation and its result.
 //
-// Rulings. The subject does not limit the rate of its reports: one that may be dropped could never be demanded. A report
-// that reaches no one's expectation is spurious, under the id of the rule that it accuses the allocator of.
+// Rulings. The subject does not limit the rate of its reports: one that may be dropped could never be demanded. A
+// report that reaches no one's expectation is spurious, under the id of the rule that it accuses the allocator of.
 #include <fmt/core.h>
 
 #include "model/oracle/state.h"
@@ -17,10 +17,15 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
     if (f.seen[k] != many) ++f.seen[k];
     if (f.seen[k] <= f.most[k] || f.most[k] == many) return Ruling::fine;
   }
+  // What a program's own locks and counts say outside of the allocator is between the program and the machine.
+  const bool machines_own =
+      kind == ReportKind::lock_recursion || kind == ReportKind::lock_unowned || kind == ReportKind::preempt_underflow;
+  if (machines_own && !(f.active && enters_allocator(f.request.act))) return Ruling::fine;
   const bool allocating_now = f.active && allocates(f.request.act);
   switch (kind) {
     case ReportKind::allocation_failure:
-      if (allocating_now && (f.gfp & subject::gfp_nowarn) != 0) return broken("gfp.nowarn", machine::no_pfn, "a failure report in spite of __GFP_NOWARN");
+      if (allocating_now && (f.gfp & subject::gfp_nowarn) != 0)
+        return broken("gfp.nowarn", machine::no_pfn, "a failure report in spite of __GFP_NOWARN");
       // Whether it was due shows in the result.
       if (allocating_now && (f.seen[k] == 1 || f.request.act == Act::client_add)) return Ruling::fine;
       break;
@@ -28,7 +33,8 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
       if (allocating_now && discard_flawed(f, event.pfn)) return Ruling::fine;
       break;
     case ReportKind::poison: {
-      const std::uint32_t frames = allocating_now && event.pfn < geometry.frames() ? 1u << std::min<unsigned>(f.order, machine::orders_max) : 1;
+      const std::uint32_t frames =
+          allocating_now && event.pfn < geometry.frames() ? 1u << std::min<unsigned>(f.order, machine::orders_max) : 1;
       if (std::erase_if(corrupt, [&](const Corrupt& c) { return c.frame == event.pfn; }) != 0) return Ruling::fine;
       // Told by the block's first frame: one report a corrupted frame.
       for (auto it = corrupt.begin(); it != corrupt.end(); ++it) {
@@ -43,12 +49,17 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
       return broken("oom.condition", machine::no_pfn, "the OOM killer was invoked");
     case ReportKind::sleeping: return broken("ctx.sleeping", machine::no_pfn, "a might_sleep report");
     case ReportKind::scheduling: return broken("ctx.scheduling", machine::no_pfn, "scheduling while atomic");
-    case ReportKind::processor_id: return broken("ctx.processor-id", machine::no_pfn, "smp_processor_id in preemptible code");
+    case ReportKind::processor_id:
+      return broken("ctx.processor-id", machine::no_pfn, "smp_processor_id in preemptible code");
     case ReportKind::preempt_underflow: return broken("ctx.balance", machine::no_pfn, "preempt_count underflow");
-    case ReportKind::lock_recursion: case ReportKind::lock_unowned: return broken("lock.misuse", machine::no_pfn, std::string(name));
+    case ReportKind::lock_recursion:
+    case ReportKind::lock_unowned: return broken("lock.misuse", machine::no_pfn, std::string(name));
     default: break;
   }
-  return broken("page.report.spurious", event.pfn, fmt::format("{} ({})", name, machine::bad_page_reasons[event.value < std::size(machine::bad_page_reasons) ? event.value : 0]));
+  return broken(
+      "page.report.spurious", event.pfn,
+      fmt::format("{} ({})", name,
+                  machine::bad_page_reasons[event.value < std::size(machine::bad_page_reasons) ? event.value : 0]));
 }
 
 Ruling Oracle::State::judge_reports(Flight& f) {
@@ -56,15 +67,22 @@ Ruling Oracle::State::judge_reports(Flight& f) {
   f.use_reports();
   for (unsigned k = 0; k != machine::report_kinds; ++k) {
     const std::string_view name = machine::report_table[k].name;
-    if (f.seen[k] < f.least[k]) return broken("page.report.missing", machine::no_pfn, fmt::format("{}: {} came, {} owed", name, f.seen[k], f.least[k]));
-    const bool judged_elsewhere = k == static_cast<unsigned>(ReportKind::allocation_failure) || k == static_cast<unsigned>(ReportKind::oom_kill) ||
-                                  k == static_cast<unsigned>(ReportKind::poison) || (k == static_cast<unsigned>(ReportKind::bad_page) && allocates(f.request.act));
+    if (f.seen[k] < f.least[k])
+      return broken("page.report.missing", machine::no_pfn,
+                    fmt::format("{}: {} came, {} owed", name, f.seen[k], f.least[k]));
+    const bool judged_elsewhere = k == static_cast<unsigned>(ReportKind::allocation_failure) ||
+                                  k == static_cast<unsigned>(ReportKind::oom_kill) ||
+                                  k == static_cast<unsigned>(ReportKind::poison) ||
+                                  (k == static_cast<unsigned>(ReportKind::bad_page) && allocates(f.request.act));
     if (!judged_elsewhere && f.most[k] != many && f.seen[k] > f.most[k]) {
-      return broken("page.report.spurious", machine::no_pfn, fmt::format("{}: {} came, {} owed", name, f.seen[k], f.most[k]));
+      return broken("page.report.spurious", machine::no_pfn,
+                    fmt::format("{}: {} came, {} owed", name, f.seen[k], f.most[k]));
     }
   }
-  const unsigned context_reports = f.seen[static_cast<unsigned>(ReportKind::sleeping)] + f.seen[static_cast<unsigned>(ReportKind::scheduling)];
-  if (f.owes_context_report && context_reports == 0) return broken("page.report.missing", machine::no_pfn, "no report of sleeping in atomic context");
+  const unsigned context_reports =
+      f.seen[static_cast<unsigned>(ReportKind::sleeping)] + f.seen[static_cast<unsigned>(ReportKind::scheduling)];
+  if (f.owes_context_report && context_reports == 0)
+    return broken("page.report.missing", machine::no_pfn, "no report of sleeping in atomic context");
   return Ruling::fine;
 }
 

@@ -1,4 +1,5 @@
-// What an operation asks of the pages facet, in one flat form: the variant of a program is taken apart once, at its call.
+// What an operation asks of the pages facet, in one flat form: the variant of a program is taken apart once, at its
+// call.
 #pragma once
 
 #include <cstdint>
@@ -8,28 +9,57 @@
 namespace memtorture::oracle {
 
 enum class Act : std::uint8_t {
-  none,        // says nothing to the oracle
-  alloc, alloc_exact, wild,
-  release, put, release_exact,           // release: by page or by address, with an order
-  get, split, count, address,
-  fill, check, poke, blemish, forget,
-  drain_local, drain_all, nr_free, set_min_free, client_add, client_drop,
-  preempt_disable, preempt_enable, irq_save, irq_restore, bh_disable, bh_enable,
-  spin_lock, spin_unlock, mutex_lock, mutex_unlock, wait_event,
-  processor_id, might_sleep, schedule, cond_resched, msleep,
-  clean_up,    // the harness gives a block back
+  none,  // says nothing to the oracle
+  alloc,
+  alloc_exact,
+  wild,
+  release,
+  put,
+  release_exact,  // release: by page or by address, with an order
+  get,
+  split,
+  count,
+  address,
+  fill,
+  check,
+  poke,
+  blemish,
+  forget,
+  drain_local,
+  drain_all,
+  nr_free,
+  set_min_free,
+  client_add,
+  client_drop,
+  preempt_disable,
+  preempt_enable,
+  irq_save,
+  irq_restore,
+  bh_disable,
+  bh_enable,
+  spin_lock,
+  spin_unlock,
+  mutex_lock,
+  mutex_unlock,
+  wait_event,
+  processor_id,
+  might_sleep,
+  schedule,
+  cond_resched,
+  msleep,
+  clean_up,  // the harness gives a block back
 };
 
 struct Request {
   Act act = Act::none;
   std::uint8_t order = 0;
   std::int8_t node = -1;
-  bool by_address = false;      // the function deals in addresses
-  std::uint8_t byte = 0;        // poke; kind of client; lock
+  bool by_address = false;  // the function deals in addresses
+  std::uint8_t byte = 0;    // poke; kind of client; lock
   std::uint16_t out = 0;
   program::In in{};
   std::uint32_t gfp = 0;
-  std::uint64_t number = 0;     // bytes, count, or offset (two's complement)
+  std::uint64_t number = 0;  // bytes, count, or offset (two's complement)
 };
 
 Request request_of(const program::Op& op);
@@ -37,16 +67,28 @@ Request request_of(const program::Op& op);
 // Which acts may change which frames are free; while one is in flight nobody else's view of free memory is exact.
 constexpr bool changes_free_memory(Act act) {
   switch (act) {
-    case Act::alloc: case Act::alloc_exact: case Act::release: case Act::put: case Act::release_exact: case Act::drain_local:
-    case Act::drain_all: case Act::set_min_free: case Act::client_add: case Act::client_drop: case Act::clean_up: return true;
+    case Act::alloc:
+    case Act::alloc_exact:
+    case Act::release:
+    case Act::put:
+    case Act::release_exact:
+    case Act::drain_local:
+    case Act::drain_all:
+    case Act::set_min_free:
+    case Act::client_add:
+    case Act::client_drop:
+    case Act::clean_up: return true;
     default: return false;
   }
 }
 constexpr bool allocates(Act act) { return act == Act::alloc || act == Act::alloc_exact || act == Act::client_add; }
-constexpr bool releases(Act act) { return act == Act::release || act == Act::put || act == Act::release_exact || act == Act::clean_up; }
+constexpr bool releases(Act act) {
+  return act == Act::release || act == Act::put || act == Act::release_exact || act == Act::clean_up;
+}
 // Is it a function of the page allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {
-  return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address || act == Act::nr_free;
+  return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address ||
+         act == Act::nr_free;
 }
 
 }  // namespace memtorture::oracle

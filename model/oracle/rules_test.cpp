@@ -22,7 +22,8 @@ TEST(Rules, ReadmeAndTableAreEqual) {
   ASSERT_EQ(lines.size(), rule_table().size());
   for (std::size_t i = 0; i != lines.size(); ++i) {
     const RuleRow& row = rule_table()[i];
-    const std::string start = "| `" + std::string(row.id) + "` | " + std::string(kind_names[static_cast<unsigned>(row.kind)]) + " | " +
+    const std::string start = "| `" + std::string(row.id) + "` | " +
+                              std::string(kind_names[static_cast<unsigned>(row.kind)]) + " | " +
                               std::string(row.source) + " | " + std::string(row.meaning) + " | ";
     EXPECT_TRUE(lines[i].starts_with(start)) << "README has\n  " << lines[i] << "\nthe table says\n  " << start;
     EXPECT_GT(lines[i].size(), start.size() + 4) << "no example for " << row.id;

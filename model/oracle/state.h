@@ -11,9 +11,9 @@
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
-// subject's state and the outcome is judged exactly: which zone, in which pass, or refusal. Otherwise ("disturbed") what
-// others took or gave back meanwhile is known only as an interval; then success needs an instant at which the mark could
-// have held (`ever`), and refusal is wrong only if a zone held it at every instant for sure (`always`).
+// subject's state and the outcome is judged exactly: which zone, in which pass, or refusal. Otherwise ("disturbed")
+// what others took or gave back meanwhile is known only as an interval; then success needs an instant at which the mark
+// could have held (`ever`), and refusal is wrong only if a zone held it at every instant for sure (`always`).
 #pragma once
 
 #include <array>
@@ -30,12 +30,13 @@ namespace memtorture::oracle {
 using machine::IrqFlag;
 using machine::ReportKind;
 
-inline constexpr unsigned contexts_max = program::programs_max + machine::nodes_max + 1;  // programs, kswapds, the harness
+inline constexpr unsigned contexts_max =
+    program::programs_max + machine::nodes_max + 1;  // programs, kswapds, the harness
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
 struct Slot {
-  std::uint32_t run = 0;     // filled in this run?
+  std::uint32_t run = 0;  // filled in this run?
   Pfn first = machine::no_pfn;
   std::uint32_t object = 0;
   std::uint32_t serial = 0;  // 0: a wild handle
@@ -66,8 +67,8 @@ struct FlightState {
   Rights rights;
   std::array<Stage, 3> stages{};
   ZoneSet ever = 0, always = 0;
-  bool disturbed = false;     // free memory changed, or may have, by others or by reclaim
-  bool unjudged = false;      // node, marks or result unknown: only bounds and ownership are judged
+  bool disturbed = false;       // free memory changed, or may have, by others or by reclaim
+  bool unjudged = false;        // node, marks or result unknown: only bounds and ownership are judged
   bool may_be_refused = false;  // for a reason of 9.4's first paragraph, or because nothing is demanded
   bool must_be_refused = false;
   bool impossible_zone = false;
@@ -76,10 +77,10 @@ struct FlightState {
   std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
-  std::uint64_t changes = 0;      // State::changes at the call
+  std::uint64_t changes = 0;        // State::changes at the call
   Pfn drop_head = machine::no_pfn;  // a release: the block that loses a reference
   std::uint8_t parked_cpu = 0xff, nodes_due = 0;
-  bool only_fast = false;         // GFP_THISNODE on several nodes: refused after the first pass
+  bool only_fast = false;  // GFP_THISNODE on several nodes: refused after the first pass
   bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
@@ -108,13 +109,13 @@ struct Flight : FlightState {
 
 struct ContextState {
   Flight flight;
-  std::vector<Limbo> limbo;              // what its release in flight gave up
+  std::vector<Limbo> limbo;                // what its release in flight gave up
   Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
 };
 
 struct Corrupt {  // a free frame that a crime wrote to
   Pfn frame;
-  bool owed;      // the poison report is owed (else: possible)
+  bool owed;  // the poison report is owed (else: possible)
 };
 
 struct Oracle::State {
@@ -132,13 +133,13 @@ struct Oracle::State {
   std::uint32_t run = 0, serial = 0;
   machine::Shape shape;
   bool built = false;
-  std::vector<Pfn> flaws;          // frames whose descriptor was blemished
+  std::vector<Pfn> flaws;  // frames whose descriptor was blemished
   std::vector<Corrupt> corrupt;
-  std::uint8_t nodes_woken = 0;    // kswapds woken so far in this run
+  std::uint8_t nodes_woken = 0;                                                // kswapds woken so far in this run
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   bool over = false;
-  bool panicked = false;           // legally: nothing more is checked
+  bool panicked = false;  // legally: nothing more is checked
   Finding first_crime, first_finding;
   ContextId who = machine::no_context;  // of the event being judged, for findings
   std::uint32_t op = 0;
@@ -150,6 +151,10 @@ struct Oracle::State {
   Ruling on_call(const Event&, ContextState&);
   Ruling on_result(const Event&, ContextState&);
   static unsigned index_of(ContextId who);
+  bool is_high(Pfn frame) const {  // of a frame below frames()
+    return (std::uint64_t{frame} << shape.page_shift) >=
+           shape.zone_end_bytes[machine::index_of(machine::ZoneKind::normal)];
+  }
   ContextState& context(ContextId id) { return contexts[index_of(id)]; }
   Slot* slot(std::uint16_t index) { return index < slots.size() && slots[index].run == run ? &slots[index] : nullptr; }
   void fill_slot(std::uint16_t index, const Slot& slot);
@@ -160,7 +165,9 @@ struct Oracle::State {
   void enter_mutator();
   void leave_mutator() { --mutators; }
   void stop_allocating(unsigned index);
-  bool quiet(const Flight& f) const { return mutators == 1 && changes == f.changes; }  // nobody else changed memory so far
+  bool quiet(const Flight& f) const {
+    return mutators == 1 && changes == f.changes;
+  }  // nobody else changed memory so far
   bool may_wait_forever(unsigned index, unsigned depth) const;
   std::uint32_t state_class() const;
 
@@ -247,8 +254,8 @@ struct Oracle::State {
 inline bool sleepable_at(const Flight& f) { return machine::sleepable(f.preempt_count, f.irqs); }
 inline bool may_sleep(std::uint32_t gfp) { return (gfp & subject::gfp_wait) != 0; }
 inline bool is_wait_function(Act act) {
-  return act == Act::drain_all || act == Act::mutex_lock || act == Act::wait_event || act == Act::might_sleep || act == Act::schedule ||
-         act == Act::cond_resched || act == Act::msleep;
+  return act == Act::drain_all || act == Act::mutex_lock || act == Act::wait_event || act == Act::might_sleep ||
+         act == Act::schedule || act == Act::cond_resched || act == Act::msleep;
 }
 // Flags as the scopes of the task leave them (domain.md 7.5).
 inline std::uint32_t scope_masked(std::uint32_t gfp, std::uint32_t task_flags) {

@@ -270,7 +270,7 @@ void Author::split() {
   emit(SplitPage{block.in, {block.order}});
   std::vector<Block> parts;
   for (std::uint16_t i = 0; i < 1U << block.order; ++i) {
-    parts.push_back({.in = {block.in.slot, i}, .form = block.form, .is_low = block.is_low});
+    parts.push_back({.in = {block.in.slot, i}, .form = block.form, .is_low = block.is_low, .is_part = true});
   }
   if (random_.percent(60)) shuffle(parts, random_);
   const std::uint32_t now = random_.below(static_cast<std::uint32_t>(parts.size()) + 1);
@@ -285,7 +285,7 @@ void Author::split() {
 void Author::contents() {
   const Block& block = owned_[some_block()];
   const std::uint64_t bytes = block.form == Form::exact ? block.bytes : case_.shape.page_bytes() << block.order;
-  switch (random_.below(4)) {
+  switch (block.is_part ? 1 : random_.below(4)) {
     case 0: return emit(CheckContents{block.in});
     case 1:
       return emit(Poke{

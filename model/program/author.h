@@ -68,6 +68,7 @@ class Author {
     Form form = Form::page;
     bool is_low = true;  // surely not in high memory
     bool is_compound = false;
+    bool is_part = false;  // a frame of a split block: contents are filled and checked by slot, and that is all of it
     std::uint8_t order = 0;
     std::uint64_t bytes = 0;  // of an exact block
     std::uint32_t references = 1;

@@ -79,7 +79,7 @@ class Judge {
  private:
   struct Unit {  // frames that are freed together
     unsigned order = 0, references = 1;
-    bool is_compound = false, is_high = false, is_exact = false;
+    bool is_compound = false, is_high = false, is_exact = false, is_part = false;
     std::uint64_t bytes = 0;
   };
   using Place = std::pair<Slot, std::uint16_t>;
@@ -138,7 +138,7 @@ class Judge {
       units_.erase(found);
     } else if (std::holds_alternative<SplitPage>(op)) {
       blame(unit.is_exact || unit.is_compound || order->value != unit.order || unit.references != 1);
-      const Unit part{.is_high = unit.is_high};
+      const Unit part{.is_high = unit.is_high, .is_part = true};
       const unsigned parts = 1U << unit.order;
       units_.erase(found);
       for (unsigned i = 0; i < parts; ++i) units_[{in.slot, static_cast<std::uint16_t>(in.offset + i)}] = part;
@@ -156,6 +156,7 @@ class Judge {
       const std::uint64_t bytes = unit.is_exact ? unit.bytes : case_.shape.page_bytes() << unit.order;
       blame(offset->value < 0 || static_cast<std::uint64_t>(offset->value) >= bytes);
     } else {
+      blame(unit.is_part && (std::holds_alternative<Fill>(op) || std::holds_alternative<CheckContents>(op)));
       blame(std::holds_alternative<Forget>(op) || std::holds_alternative<BlemishPage>(op));
     }
   }

@@ -124,19 +124,23 @@ void Executor::granted(program::Out out, const Granted& block) {
   if (inline_judgement()) --operations_in_flight_;
   tape_.emit(event);
   if (block.first == no_pfn || !inside) return audit_if_due();
-  Holding& holding = slots_[out.slot];
-  if (holding.references != 0) orphan(holding.first);
-  holding = {.first = block.first,
-             .frames = block.frames,
-             .bytes = block.bytes,
-             .references = 1,
-             .order = static_cast<std::uint8_t>(block.order),
-             .compound = (block.gfp & subject::gfp_comp) != 0 && block.order != 0};
-  stamp(holding);
+  stamp(refill(out, {.first = block.first,
+                     .frames = block.frames,
+                     .bytes = block.bytes,
+                     .references = 1,
+                     .order = static_cast<std::uint8_t>(block.order),
+                     .compound = (block.gfp & subject::gfp_comp) != 0 && block.order != 0}));
   if (block.bytes != 0) {
     for (Pfn frame = block.first; frame != block.first + block.frames; ++frame) orphan(frame);
   }
   audit_if_due();
+}
+
+// A slot gets a new handle; a live block that it held is remembered for the clean-up.
+Holding& Executor::refill(program::Out out, const Holding& fresh) {
+  Holding& holding = slots_[out.slot];
+  if (holding.references != 0) orphan(holding.first);
+  return holding = fresh;
 }
 
 void Executor::allocated(program::Out out, Pfn first, unsigned order, subject::gfp_t gfp) {

@@ -87,6 +87,7 @@ class Executor {
     std::uint64_t bytes = 0;    // alloc_pages_exact
   };
   void granted(program::Out out, const Granted& block);
+  Holding& refill(program::Out out, const Holding& fresh);
   void allocated(program::Out out, machine::Pfn first, unsigned order, subject::gfp_t gfp);
   void allocated_at(program::Out out, std::uint64_t address, unsigned order, subject::gfp_t gfp);
   Holding* holding(program::In in);                       // null: never filled

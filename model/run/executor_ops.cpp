@@ -53,7 +53,7 @@ void Executor::operator()(const AllocPagesExact& op) {
 }
 void Executor::operator()(const WildPage& op) {
   begin();
-  slots_[op.out.slot] = {.first = op.frame.value, .frames = 1, .references = 0, .written = Written::unknown};
+  refill(op.out, {.first = op.frame.value, .frames = 1, .references = 0, .written = Written::unknown});
   Event event = Tape::here(oracle::EventKind::result);
   event.pfn = op.frame.value;
   if (!machine::Machine::concurrent()) --operations_in_flight_;
