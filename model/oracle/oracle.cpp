@@ -188,14 +188,14 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     f.owe(ReportKind::nmi_entry, reads || nothing ? 0 : 1, many);
     if (changes_free_memory(act)) enter_mutator();
     if (allocates(act)) allocating.push_back(static_cast<std::uint8_t>(index));
-    f.changes = changes;
+    f.changes = changes_from_here(changes_free_memory(act) ? 1 : 0);
     return reads ? Ruling::fine : crime("nmi-entry", machine::no_pfn, "an allocator function is called from NMI");
   }
   if (changes_free_memory(act))
     enter_mutator();
   else if (act == Act::get || act == Act::split)
     ++changes;
-  f.changes = changes;
+  f.changes = changes_from_here(changes_free_memory(act) ? 1 : 0);
   if (allocates(act)) {
     const Ruling ruling = call_alloc(event, f);
     allocating.push_back(static_cast<std::uint8_t>(index));

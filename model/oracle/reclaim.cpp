@@ -68,7 +68,7 @@ Ruling Oracle::State::on_client_granted(const Event& event, unsigned index) {
   ++zone.client_pages[event.detail];
   f.reclaims = f.refills = 0;
   f.reclaimed = f.last_progress = 0;
-  f.changes = changes;
+  f.changes = changes_from_here(1);
   open_request(f);
   return Ruling::fine;
 }

@@ -165,6 +165,9 @@ struct Oracle::State {
   void enter_mutator();
   void leave_mutator() { --mutators; }
   void stop_allocating(unsigned index);
+  // What Flight::changes starts from. Whoever is in the middle of something (own: of these, the flight itself) may
+  // finish it unannounced, so with company from the start a flight is never quiet.
+  std::uint64_t changes_from_here(unsigned own) const { return mutators > own ? ~std::uint64_t{0} : changes; }
   bool quiet(const Flight& f) const {
     return mutators == 1 && changes == f.changes;
   }  // nobody else changed memory so far
