@@ -39,8 +39,10 @@ bool Injector::chosen(const machine::Moment& moment) {
 
 bool Injector::ruled(machine::Site site, const Call& call, const machine::Moment& moment) {
   machine::Chooser* const chooser = machine::this_machine().chooser();
-  const auto roll = [&](std::uint32_t percent) { return chooser != nullptr && chooser->roll(moment, percent); };
   for (std::size_t i = 0; i != rules_.size(); ++i) {
+    machine::Moment thrown_at = moment;
+    thrown_at.op ^= rules_[i].seed;  // each seed is another set of dice
+    const auto roll = [&](std::uint32_t percent) { return chooser != nullptr && chooser->roll(thrown_at, percent); };
     if (rules_[i].site == site && decide(rules_[i], counters_[i], call, roll)) return true;
   }
   return false;

@@ -60,6 +60,9 @@ class WaitQueue {  // wait: sleepable process context. wake: any context but NMI
   std::uint32_t waiters() const { return waiters_; }
 
  private:
+  friend class Mutex;
+  void sleep();  // wait() behind its point: what was checked after the point still holds
+
   std::uint32_t waiters_ = 0;
 };
 

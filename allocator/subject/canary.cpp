@@ -6,6 +6,7 @@ namespace memtorture::subject {
 namespace {
 
 constexpr unsigned arming_order = 1, granted_order = 2;
+constexpr gfp_t unusual = gfp_zone_mask | gfp_zero | gfp_comp | gfp_thisnode;
 
 class CanaryPages final : public Pages {
  public:
@@ -45,7 +46,8 @@ class CanaryPages final : public Pages {
     sound_->free_pages_exact(address, bytes);
   }
   void free_pages(std::uint64_t address, unsigned order) override {
-    first_ = no_pfn;  // it may be the block: addresses are not looked into
+    if (order == arming_order) armed_ = true;
+    if (order == granted_order) first_ = no_pfn;  // it may be the block: addresses are not looked into
     sound_->free_pages(address, order);
   }
   void get_page(Pfn page) override { sound_->get_page(page); }
@@ -66,10 +68,10 @@ class CanaryPages final : public Pages {
   void blemish(Pfn page, Blemish kind) override { sound_->blemish(page, kind); }
 
  private:
-  // The planted double grant: only for the plainest requests, so that nothing but the ownership is wrong.
+  // The planted double grant: only where the first block would do, so that nothing but the ownership is wrong.
   template <class Allocate>
   Pfn again(gfp_t gfp, unsigned order, Allocate&& allocate) {
-    const bool plain = bug_ == Planted::double_grant && order == granted_order && gfp == GFP_KERNEL;
+    const bool plain = bug_ == Planted::double_grant && order == granted_order && (gfp & unusual) == 0;
     if (plain && armed_ && first_ != no_pfn) return first_;
     const Pfn page = allocate();
     if (plain && armed_) first_ = page;

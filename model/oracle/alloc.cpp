@@ -89,7 +89,13 @@ Ruling Oracle::State::call_alloc(const Event&, Flight& f) {
       f.unjudged = f.may_be_refused = true;  // not online: the reference says only that it is a bug
   } else {
     f.node = static_cast<std::uint8_t>(f.cpu % shape.nodes);
-    if (shape.nodes > 1 && !pinned) f.unjudged = true;
+    if (shape.nodes > 1 && !pinned) {
+      f.unjudged = true;
+      // On a node that has none of the zones the request is refused at once.
+      const auto has_none = [&](unsigned node) { return geometry.zonelist(node, f.high).local == 0; };
+      for (unsigned node = 0; (f.gfp & subject::gfp_thisnode) != 0 && node != shape.nodes; ++node)
+        if (has_none(node)) f.may_be_refused = true;
+    }
   }
   f.rights = rights_of(f.gfp, f.preempt_count, f.task_flags);
   f.only_fast = shape.nodes > 1 && (f.gfp & thisnode_composite) == thisnode_composite;
@@ -368,7 +374,7 @@ Ruling Oracle::State::judge_grant(Flight& f, Pfn first, unsigned order, std::uin
     }
   }
   if (!corrupt.empty()) {
-    if (const Ruling ruling = judge_poison(f, first, 1u << order); ruling != Ruling::fine) return ruling;
+    if (const Ruling ruling = judge_poison(f, first, frames); ruling != Ruling::fine) return ruling;
   }
   if (f.nodes_due != 0 && quiet(f) && (f.nodes_due & ~nodes_woken) != 0)
     return broken("wmark.kswapd", first, "served below the low mark without waking kswapd");

@@ -57,8 +57,13 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
     }
     case Act::spin_unlock:
     case Act::mutex_unlock: {
-      const std::uint8_t holder = (f.request.act == Act::mutex_unlock ? mutex_holder : spin_holder)[f.request.byte & 3];
-      if (holder != index + 1) f.owe(ReportKind::lock_unowned, 0, 1);
+      const bool mutex = f.request.act == Act::mutex_unlock;
+      std::uint8_t& holder = (mutex ? mutex_holder : spin_holder)[f.request.byte & 3];
+      if (holder != index + 1) {
+        f.owe(ReportKind::lock_unowned, 0, 1);
+      } else if (mutex || --spin_depth[f.request.byte & 3] == 0) {
+        holder = 0;  // from the call on: the next holder's result may come before this one's
+      }
       return Ruling::fine;
     }
     case Act::processor_id:

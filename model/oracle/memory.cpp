@@ -22,11 +22,12 @@ unsigned Oracle::State::flaws_in(Pfn first, std::uint32_t frames) const {
       std::ranges::count_if(flaws, [&](Pfn flaw) { return flaw >= first && flaw - first < frames; }));
 }
 
-// fill and check work on the whole block that the handle got.
-Ruling Oracle::State::call_write(ContextState& state, const Slot& held) {
+// fill and check work on the whole block that the handle got, or with an offset on that frame alone.
+Ruling Oracle::State::call_write(ContextState& state, const Slot& held, Pfn base) {
   const bool reads = state.flight.request.act == Act::check;
-  for (std::uint32_t i = 0; i < std::max(1u, held.frames);) {
-    const Pfn frame = held.first + i;
+  const std::uint32_t frames = base == held.first ? std::max(1u, held.frames) : 1;
+  for (std::uint32_t i = 0; i < frames;) {
+    const Pfn frame = base + i;
     if (geometry.absent(frame)) return fatal("wild-free", frame, "the frame does not exist");
     const Ledger::Found found = ledger.find(frame);
     const bool live = found.entry.holds() == Holds::live;
@@ -54,7 +55,8 @@ Ruling Oracle::State::call_poke(ContextState& state, const Slot& held, Pfn base)
       ledger.object(found.entry.payload()).serial == held.serial)
     return Ruling::fine;
   const std::string what = fmt::format("frame {} is written while {}", frame, whose(frame));
-  if (!free || shape.poison == machine::Toggle::off) return fatal(rule(), frame, what);
+  // An allocation in flight may have taken the frame already, and nobody looks at it again.
+  if (!free || shape.poison == machine::Toggle::off || !allocating.empty()) return fatal(rule(), frame, what);
   const bool harmless = state.flight.request.byte == poison_byte;  // may even repair what another write did
   const auto known = std::ranges::find(corrupt, frame, &Corrupt::frame);
   const bool owed = !harmless && within && held.serial != 0;
@@ -79,7 +81,10 @@ Ruling Oracle::State::call_blemish(ContextState&, const Slot& held, Pfn frame) {
       add();
       return Ruling::fine;
     case Holds::free:
-    case Holds::parked: add(); return crime("foreign-blemish", frame, what);
+    case Holds::parked:
+      if (!allocating.empty()) return fatal("foreign-blemish", frame, what);
+      add();
+      return crime("foreign-blemish", frame, what);
     default: return fatal("foreign-blemish", frame, what);
   }
 }

@@ -34,6 +34,13 @@ Ruling Oracle::State::fatal(RuleId rule, Pfn pfn, std::string detail) {
   return Ruling::fatal;
 }
 
+Ruling Oracle::State::noticed_if_free(Flight& f, RuleId rule, Pfn pfn, std::string detail) {
+  if (!allocating.empty()) return fatal(rule, pfn, std::move(detail));
+  if (!f.exposed) ++exposed;
+  f.exposed = true;
+  return crime(rule, pfn, std::move(detail));
+}
+
 std::string Oracle::State::whose(Pfn frame) {
   if (geometry.absent(frame)) return "absent";
   if (geometry.reserved(frame)) return "reserved";
@@ -71,7 +78,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   contexts_used = static_cast<unsigned>(std::min(next.programs.size(), program::programs_max));
   if (slots.size() < next.slot_names.size()) slots.resize(next.slot_names.size());
   allocating.clear();
-  mutators = mark_changers = 0;
+  mutators = mark_changers = exposed = 0;
   changes = 0;
   flaws.clear();
   corrupt.clear();
@@ -118,6 +125,7 @@ Ruling Oracle::State::on(const Event& event) {
   op = event.op;
   const unsigned index = index_of(event.who);
   ContextState& state = contexts[index];
+  state.last = event.kind;
   if (state.releasing_client != machine::no_pfn &&
       !(event.kind == EventKind::parked && event.pfn == state.releasing_client))
     settle_client(index);
@@ -178,6 +186,10 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   const Act act = f.request.act;
   if (act == Act::none) return Ruling::fine;
+  if (exposed != 0 && (allocates(act) || act == Act::split)) {  // may own by now what the crime is after
+    over = true;
+    return Ruling::fatal;
+  }
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
     f.nmi = f.unjudged = true;
     const bool reads = act == Act::count || act == Act::address || act == Act::nr_free;
@@ -244,7 +256,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
           object.forgotten = true;
           return crime("leak", object.first, "the owner has lost its block");
         }
-        default: return call_write(state, *held);
+        default: return call_write(state, *held, frame);
       }
     }
     default: return call_context(event, f, index);
@@ -255,6 +267,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   Flight& f = state.flight;
   if (!f.active) return Ruling::fine;
   f.active = false;
+  if (f.exposed) --exposed;
   const Act act = f.request.act;
   const unsigned index = index_of(event.who);
   Ruling ruling = Ruling::fine;
@@ -278,15 +291,11 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
       case Act::drain_local: ruling = judge_drain(event, f); break;
       case Act::set_min_free: --mark_changers; break;
       case Act::spin_lock:
+        if (spin_holder[f.request.byte & 3] != index + 1) spin_depth[f.request.byte & 3] = 0;
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         ++spin_depth[f.request.byte & 3];
         break;
-      case Act::spin_unlock:
-        if (spin_depth[f.request.byte & 3] != 0 && --spin_depth[f.request.byte & 3] == 0)
-          spin_holder[f.request.byte & 3] = 0;
-        break;
       case Act::mutex_lock: mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1); break;
-      case Act::mutex_unlock: mutex_holder[f.request.byte & 3] = 0; break;
       case Act::processor_id:
         if (!machine::sleepable(f.preempt_count, f.irqs) && event.value != event.cpu) {
           ruling = broken("ctx.processor-id", machine::no_pfn,

@@ -19,6 +19,9 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
   ContextState& state = contexts[index];
   const unsigned z = geometry.zone_of(frame);
   ZoneState& zone = ledger.zone(z);
+  // The tail of alloc_pages_exact may be part of a block whose release has not returned yet: it has taken effect.
+  const bool tail = state.flight.active && state.flight.request.act == Act::alloc_exact;
+  if (tail && ledger.find(frame).entry.holds() == Holds::limbo) settle_overlapping(frame, 0);
   const Ledger::Found found = ledger.find(frame);
   switch (found.entry.holds()) {
     case Holds::limbo:
@@ -65,7 +68,7 @@ Ruling Oracle::State::on_refilled(const Event& event, unsigned index) {
     settle_overlapping(frame, 0);
     from = ledger.remove_free(frame, 0, z);
     if (!from) return not_free(frame, 1, "went on a per-CPU list");
-  } else if (mutators == 1 && f.active && *from != static_cast<unsigned>(std::countr_zero(before))) {
+  } else if (quiet(f) && f.active && *from != static_cast<unsigned>(std::countr_zero(before))) {
     return broken(
         "buddy.smallest", frame,
         fmt::format("a block of order {} was cut while one of order {} is free", *from, std::countr_zero(before)));

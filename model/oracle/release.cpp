@@ -19,6 +19,7 @@ struct Oracle::State::Claim {
   unsigned reports_most = 1;
   std::uint32_t object = 0;
   bool leaks = false;  // the block is lost by design
+  bool exposed = false;  // noticed by the frame's own count, while nobody owns it
 };
 
 Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, unsigned order, std::uint32_t handle) {
@@ -41,14 +42,16 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
     case Holds::free:
     case Holds::parked:
     case Holds::bad:
-      if (handle == 0) return {.kind = crime, .rule = "wild-free"};
-      return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("double-free")};
+      if (handle == 0) return {.kind = crime, .rule = "wild-free", .exposed = true};
+      return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("double-free"), .exposed = true};
     case Holds::live: break;
   }
   const Object& object = ledger.object(found.entry.payload());
   const bool inner = frame != object.first;
   if (inner && !(put && object.compound))
-    return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("interior-free")};
+    return {.kind = crime,
+            .rule = put ? RuleId("put-too-many") : RuleId("interior-free"),
+            .exposed = object.serial != handle};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
   // put_page of the last reference of a non-compound block would free one frame of it.
@@ -79,6 +82,7 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame, std::move(what));
   state.flight.owe(claimed.report, 1, claimed.reports_most);
   if (claimed.leaks) lose(claimed.object);
+  if (claimed.exposed) return noticed_if_free(state.flight, claimed.rule, frame, std::move(what));
   return crime(claimed.rule, frame, std::move(what));
 }
 
@@ -101,7 +105,10 @@ Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, 
       (void)give_up(state, claimed.object);
       continue;
     }
-    ruling = crime(claimed.rule, frame + i, fmt::format("frame {} is released while {}", frame + i, whose(frame + i)));
+    std::string what = fmt::format("frame {} is released while {}", frame + i, whose(frame + i));
+    ruling = claimed.exposed ? noticed_if_free(state.flight, claimed.rule, frame + i, std::move(what))
+                             : crime(claimed.rule, frame + i, std::move(what));
+    if (ruling == Ruling::fatal) return ruling;
     if (claimed.report == ReportKind::bad_address) {
       bad_addresses = std::min(many, bad_addresses + 1);
       continue;
@@ -203,7 +210,7 @@ void Oracle::State::settle_overlapping(Pfn first, unsigned order) {
 Ruling Oracle::State::judge_release(const Event&, ContextState& state) {
   settle(state);
   const Flight& f = state.flight;
-  if (f.parked_cpu == 0xff || mutators != 1) return Ruling::fine;
+  if (f.parked_cpu == 0xff || !quiet(f)) return Ruling::fine;
   const unsigned z = geometry.zone_of(f.drop_head);
   const std::uint32_t high = std::max<std::uint32_t>(1, geometry.zone(z).pcp_high);
   if (ledger.parked(z, f.parked_cpu) < high) return Ruling::fine;
@@ -219,7 +226,7 @@ Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame)
   const std::string what = fmt::format("get_page of frame {} while {}", frame, whose(frame));
   const auto noticed = [&] {
     state.flight.owe(ReportKind::bad_page, 1, 1);
-    return crime("get-after-free", frame, what);
+    return noticed_if_free(state.flight, "get-after-free", frame, what);
   };
   switch (found.entry.holds()) {
     case Holds::free:
@@ -243,7 +250,10 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
   const std::string what = fmt::format("split_page of frame {} order {} while {}", frame, order, whose(frame));
   const auto noticed = [&] {
     state.flight.owe(ReportKind::split_misuse, 1, 1);
-    return crime("split-compound", frame, what);
+    const Entry entry = ledger.find(frame).entry;
+    if (entry.holds() == Holds::live && ledger.object(entry.payload()).serial == held.serial)
+      return crime("split-compound", frame, what);
+    return noticed_if_free(state.flight, "split-compound", frame, what);
   };
   switch (found.entry.holds()) {
     case Holds::free:
@@ -265,6 +275,9 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
 Ruling Oracle::State::judge_count(const Event& event, Flight& f) {
   if (f.request.act == Act::nr_free) {
     if (mutators != 0 || changes != f.changes || !promises.traces_placement) return Ruling::fine;
+    // A daemon that flushes a list announces each page before it adds it.
+    const auto flushes = [](const ContextState& c) { return !c.flight.active && c.last == EventKind::drained; };
+    if (std::ranges::any_of(contexts, flushes)) return Ruling::fine;
     std::uint64_t free = 0;
     for (unsigned z = 0; z != geometry.count(); ++z) free += ledger.zone(z).free;
     if (event.value == free) return Ruling::fine;

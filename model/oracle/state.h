@@ -84,6 +84,7 @@ struct FlightState {
   bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
+  bool exposed = false;  // a crime on a free frame, which could get an owner before the subject looks at it
 
   bool reports_used = false;
 };
@@ -108,6 +109,7 @@ struct Flight : FlightState {
 };
 
 struct ContextState {
+  EventKind last{};  // of its events
   Flight flight;
   std::vector<Limbo> limbo;                // what its release in flight gave up
   Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
@@ -127,6 +129,7 @@ struct Oracle::State {
   std::vector<std::uint8_t> allocating;  // contexts with an allocation in flight
   std::uint64_t changes = 0;             // operations that change what is owned or free, so far
   unsigned mark_changers = 0;            // set_min_free_kbytes in flight
+  unsigned exposed = 0;                  // crimes on free frames in flight
   unsigned mutators = 0;                 // contexts in the middle of something that changes free memory
   unsigned contexts_used = 0;
   std::vector<Slot> slots;
@@ -161,6 +164,8 @@ struct Oracle::State {
   [[gnu::cold, gnu::noinline]] Ruling broken(RuleId rule, Pfn pfn, std::string detail);
   [[gnu::cold, gnu::noinline]] Ruling crime(RuleId rule, Pfn pfn, std::string detail);
   [[gnu::cold, gnu::noinline]] Ruling fatal(RuleId rule, Pfn pfn, std::string detail);
+  // A crime that the subject can notice only while the frame stays free: fatal as soon as an allocation is in flight.
+  Ruling noticed_if_free(Flight&, RuleId rule, Pfn pfn, std::string detail);
   std::string whose(Pfn frame);  // what a frame is, in words
   void enter_mutator();
   void leave_mutator() { --mutators; }
@@ -214,7 +219,7 @@ struct Oracle::State {
   Ruling judge_count(const Event&, Flight&);
 
   // memory.cpp
-  Ruling call_write(ContextState&, const Slot&);
+  Ruling call_write(ContextState&, const Slot&, Pfn frame);
   Ruling call_poke(ContextState&, const Slot&, Pfn frame);
   Ruling call_blemish(ContextState&, const Slot&, Pfn frame);
   Ruling judge_contents(const Event&);

@@ -199,6 +199,7 @@ class Decoder {
     rule.interval = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(in_.number()));
     rule.times = static_cast<std::int32_t>(static_cast<std::int64_t>(in_.number() % times_codes) - 1);
     rule.space = static_cast<std::uint32_t>(in_.number());
+    rule.seed = static_cast<std::uint32_t>(in_.number());
     if (case_.faults.size() < faults_max) case_.faults.push_back(rule);
   }
 
@@ -346,6 +347,7 @@ class Encoder {
     out_.number(rule.interval);
     out_.number(static_cast<std::uint64_t>(std::int64_t{rule.times} + 1));
     out_.number(rule.space);
+    out_.number(rule.seed);
   }
 
   static std::uint8_t context(ContextId id) {

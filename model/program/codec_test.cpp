@@ -73,6 +73,7 @@ TEST(Codec, ExtremesRoundTrip) {
     for (std::uint64_t delta : {0, 1, 2, 4095}) ops.push_back(AllocPagesExact{{0}, {page + delta}, {0}});
   }
   c.faults = {{.probability = 0,
+               .seed = ~0U,
                .interval = ~0U,
                .times = 0x7fff'ffff,
                .space = ~0U,

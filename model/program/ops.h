@@ -70,7 +70,7 @@ struct PageAddress { In in; bool operator==(const PageAddress&) const = default;
 
 // --- contents
 struct Fill { In in; Byte byte; bool operator==(const Fill&) const = default;
-  MT_OP("fill", "the owner writes every byte of the block", &Fill::in, &Fill::byte) };
+  MT_OP("fill", "the owner writes every byte of the block, or with +N of that frame", &Fill::in, &Fill::byte) };
 struct CheckContents { In in; bool operator==(const CheckContents&) const = default;
   MT_OP("check", "the owner verifies what it wrote", &CheckContents::in) };
 struct Poke { In in; Offset at; Byte byte; bool operator==(const Poke&) const = default;

@@ -160,6 +160,7 @@ fault::Rule random_rule(const Case& c, Random& random) {
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
   static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
   rule.probability = one_of(probabilities, random);
+  if (rule.probability % 100 != 0) rule.seed = random.below(1000);
   if (random.percent(40)) rule.interval = 1 + random.below(7);
   if (random.percent(70)) rule.times = static_cast<std::int32_t>(random.below(6));
   if (random.percent(20)) rule.space = random.below(64);

@@ -20,6 +20,7 @@ std::string print_rule(const fault::Rule& rule, const Case& c) {
   std::string text = fmt::format("fault {}", rule.site.name());
   auto out = std::back_inserter(text);
   if (rule.probability != plain.probability) fmt::format_to(out, " probability={}", rule.probability);
+  if (rule.seed != plain.seed) fmt::format_to(out, " seed={}", rule.seed);
   if (rule.interval != plain.interval) fmt::format_to(out, " interval={}", rule.interval);
   if (rule.times != plain.times) fmt::format_to(out, " times={}", rule.times);
   if (rule.space != plain.space) fmt::format_to(out, " space={}", rule.space);

@@ -30,7 +30,7 @@ TEST(Text, ReadsAWholeCase) {
 #  indented
 machine x86-32 ram=8M cpus=2 dma=1M dma32=1M normal=6M pcp=6/2 hole=100-200
 expect double-free
-fault page.alloc probability=20 interval=3 times=5 space=16 min-order=1 task=b ignore-wait ignore-highmem
+fault page.alloc probability=20 seed=7 interval=3 times=5 space=16 min-order=1 task=b ignore-wait ignore-highmem
 
 task a cpu0           # comments are ignored here
   p = alloc_pages GFP_KERNEL|__GFP_ZERO 3   ! fail page.alloc:1

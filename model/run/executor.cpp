@@ -117,7 +117,7 @@ void Executor::granted(program::Out out, const Granted& block) {
   event.gfp = block.gfp;
   event.value = block.address;
   event.value2 = ~std::uint64_t{0};
-  const bool inside = block.first < machine_->shape().frames() && block.frames <= machine_->shape().frames() - block.first;
+  const bool inside = exists(block.first, block.frames);
   if (inside && (block.gfp & subject::gfp_zero) != 0) {
     event.value2 = static_cast<std::uint64_t>(machine_->ram().find_not(block.first, block.frames, std::byte{0}));
   }
@@ -165,6 +165,11 @@ bool Executor::is_high(Pfn pfn) const {
   return (std::uint64_t{pfn} << shape.page_shift) >= shape.zone_end_bytes[machine::index_of(machine::ZoneKind::normal)];
 }
 
+bool Executor::exists(Pfn first, std::uint32_t frames) const {
+  const Pfn all = machine_->shape().frames();
+  return first < all && frames <= all - first;
+}
+
 // --- contents ---------------------------------------------------------------------------------------------------------
 
 std::span<std::byte> Executor::stamp_place(const Holding& holding, bool tail) {
@@ -187,13 +192,26 @@ void Executor::verify(const Holding& holding) {
     if (std::memcmp(stamp_place(holding, true).data(), &holding.stamp, stamp_bytes) != 0) damage = tail_offset;
     if (std::memcmp(stamp_place(holding, false).data(), &holding.stamp, stamp_bytes) != 0) damage = 0;
   }
+  tell_contents(holding.first, damage);
+}
+
+void Executor::verify_part(const Holding& holding) {
+  const Pfn frame = holding.first + holding.part;
+  tell_contents(frame, machine_->ram().find_not(frame, 1, holding.part_byte));
+}
+
+void Executor::tell_contents(Pfn first, std::int64_t damage) {
   Event event = Tape::here(EventKind::contents);
-  event.pfn = holding.first;
+  event.pfn = first;
   event.value = static_cast<std::uint64_t>(damage);
   tape_.emit(event);
 }
 
 void Executor::drop_reference(Holding& holding, program::In in) {
+  if (in.offset != 0 && in.offset == holding.part) {
+    verify_part(holding);
+    holding.part = 0;  // whatever becomes of the frame, it was as written until now
+  }
   if (holding.references == 0 || (in.offset != 0 && !holding.compound)) return;
   if (holding.references == 1 && holding.written != Written::unknown) verify(holding);
   --holding.references;

@@ -33,6 +33,8 @@ struct Holding {  // one slot
   Written written = Written::nothing;
   std::byte byte{};
   std::uint64_t stamp = 0;
+  std::uint16_t part = 0;         // `fill p+N` wrote frame N alone; 0: no part
+  std::byte part_byte{};
 };
 
 // What a context has open, innermost last.
@@ -93,12 +95,15 @@ class Executor {
   Holding* holding(program::In in);                       // null: never filled
   machine::Pfn frame_of(const Holding& holding, program::In in) const { return holding.first + in.offset; }
   bool is_high(machine::Pfn pfn) const;
+  bool exists(machine::Pfn first, std::uint32_t frames) const;  // inside RAM; holes do exist for the bus
   void drop_reference(Holding& holding, program::In in);  // verifies contents if it is the last one
   template <class Release>
   void release(program::In in, Release&& call);
   template <class Release>
   void release_at(program::In in, Release&& call);
   void verify(const Holding& holding);
+  void verify_part(const Holding& holding);
+  void tell_contents(machine::Pfn first, std::int64_t damage);
   void stamp(Holding& holding);
   std::span<std::byte> stamp_place(const Holding& holding, bool tail);
   void orphan(machine::Pfn frame) { orphans_[machine::current().id].push_back(frame); }

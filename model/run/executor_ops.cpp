@@ -140,12 +140,18 @@ void Executor::operator()(const PageAddress& op) {
 
 // --- contents ---------------------------------------------------------------------------------------------------------
 
+// The whole block, or with an offset that frame alone.
 void Executor::operator()(const Fill& op) {
   Holding* holding = this->holding(op.in);
-  if (holding == nullptr || holding->frames > machine_->shape().frames() - std::min(holding->first, machine_->shape().frames())) return skip();
+  const std::uint32_t frames = op.in.offset == 0 && holding != nullptr ? holding->frames : 1;
+  if (holding == nullptr || !exists(frame_of(*holding, op.in), frames)) return skip();
   begin();
-  machine_->ram().fill(holding->first, holding->frames, std::byte{op.byte.value});
-  if (holding->references != 0 && holding->written != Written::unknown) {
+  machine_->ram().fill(frame_of(*holding, op.in), frames, std::byte{op.byte.value});
+  if (op.in.offset != 0) {
+    holding->written = Written::unknown;
+    holding->part = op.in.offset;
+    holding->part_byte = std::byte{op.byte.value};
+  } else if (holding->references != 0 && holding->written != Written::unknown) {
     holding->written = Written::byte;
     holding->byte = std::byte{op.byte.value};
   }
@@ -153,9 +159,11 @@ void Executor::operator()(const Fill& op) {
 }
 void Executor::operator()(const CheckContents& op) {
   const Holding* holding = this->holding(op.in);
-  if (holding == nullptr || holding->references == 0 || holding->written == Written::unknown) return skip();
+  const bool part = op.in.offset != 0;
+  if (holding == nullptr) return skip();
+  if (part ? holding->part != op.in.offset : holding->references == 0 || holding->written == Written::unknown) return skip();
   begin();
-  verify(*holding);
+  part ? verify_part(*holding) : verify(*holding);
   end();
 }
 void Executor::operator()(const Poke& op) {
@@ -170,7 +178,10 @@ void Executor::operator()(const Poke& op) {
   if (frame >= shape.hole_start && frame < shape.hole_end) return skip();
   begin();
   machine_->ram().frame(frame)[static_cast<std::size_t>(address) & (shape.page_bytes() - 1)] = std::byte{op.byte.value};
-  if (frame >= holding->first && frame - holding->first < holding->frames) holding->written = Written::unknown;
+  if (frame >= holding->first && frame - holding->first < holding->frames) {
+    holding->written = Written::unknown;
+    if (frame - holding->first == holding->part) holding->part = 0;
+  }
   end();
 }
 

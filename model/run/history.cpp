@@ -33,11 +33,20 @@ std::string operation_text(const Case& the_case, ContextId who, std::uint32_t op
 
 namespace {
 
+bool tells_a_number(const program::Op& op) {
+  return std::holds_alternative<program::PageCount>(op) || std::holds_alternative<program::NrFreePages>(op) ||
+         std::holds_alternative<program::ClientAdd>(op) || std::holds_alternative<program::ClientDrop>(op) ||
+         std::holds_alternative<program::SmpProcessorId>(op);
+}
+
 std::string result_text(const Case& the_case, const Event& event) {
   if (event.op == harness_op || event.who >= the_case.programs.size()) return "";
   const auto& ops = the_case.programs[event.who].ops;
   if (event.op >= ops.size()) return "";
-  if (ops[event.op].index() > 8) return event.value == 0 ? "" : fmt::format("= {}", static_cast<std::int64_t>(event.value));
+  const program::Op& op = ops[event.op];
+  if (std::holds_alternative<program::PageAddress>(op)) return fmt::format("= {:#x}", event.value);
+  if (tells_a_number(op)) return fmt::format("= {}", static_cast<std::int64_t>(event.value));
+  if (op.index() > 8) return "";
   if (event.pfn == machine::no_pfn) return "= refused";
   std::string text = fmt::format("= {} order {}", frame_name(the_case.shape, event.pfn), event.order);
   if (event.value != 0) text += fmt::format(" at {:#x}", event.value);

@@ -5,6 +5,8 @@
 // A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is demanded.
 #include "model/run/run.h"
 
+#include <algorithm>
+
 #include "allocator/kernel/subject.h"
 #include "model/run/executor.h"
 #include "model/run/tape.h"
@@ -13,6 +15,22 @@ namespace memtorture::run {
 
 using machine::RunResult;
 using machine::StopReason;
+
+namespace {
+
+// One client_add is many allocations, each with its own reclaim: many steps, but progress.
+std::uint64_t steps_for_clients(const Case& the_case) {
+  constexpr std::uint64_t steps_per_page = 200, pages_most = 100'000;
+  std::uint64_t pages = 0;
+  for (const auto& program : the_case.programs) {
+    for (const auto& op : program.ops) {
+      if (const auto* add = std::get_if<program::ClientAdd>(&op)) pages += add->pages.value;
+    }
+  }
+  return steps_per_page * std::min(pages, pages_most);
+}
+
+}  // namespace
 
 class Session {
  public:
@@ -25,6 +43,8 @@ class Session {
   void conclude(const Case& the_case, const RunResult& result);
   void clean_up(machine::Chooser& chooser, const machine::Limits& limits);
   bool waits_legally(const Case& the_case) const;
+  bool brought_it_on_itself() const;
+  void conclude_blocked(const Case& the_case, Verdict verdict);
 
   std::unique_ptr<subject::Subject> subject_;
   oracle::Oracle oracle_;
@@ -42,7 +62,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   outcome_.drifted_at = -1;
 
   machine::Machine& machine = subject_->machine();
-  const machine::Limits limits{.steps_budget = options.steps_budget};
+  const machine::Limits limits{.steps_budget = options.steps_budget + steps_for_clients(the_case)};
   tape_.start(the_case, options, outcome_, machine);
   subject_->boot(the_case.shape, the_case.faults, tape_, tape_);
   subject::PagesView* view = subject_->pages_view();
@@ -71,8 +91,23 @@ void Session::conclude(const Case& the_case, const RunResult& result) {
     case StopReason::finished:
     case StopReason::stopped: return;
     case StopReason::panic: outcome_.verdict = Verdict::panic; return;
-    case StopReason::deadlock: outcome_.verdict = waits_legally(the_case) ? Verdict::stalled : Verdict::deadlock; return;
-    case StopReason::livelock: outcome_.verdict = waits_legally(the_case) ? Verdict::stalled : Verdict::livelock; return;
+    case StopReason::deadlock: return conclude_blocked(the_case, Verdict::deadlock);
+    case StopReason::livelock: return conclude_blocked(the_case, Verdict::livelock);
+  }
+}
+
+// A program that recursed on its own locks, or slept where it must not, has itself to thank if nothing moves any more.
+bool Session::brought_it_on_itself() const {
+  constexpr std::string_view lock_crimes[] = {"lock-misuse", "sleep-in-atomic", "preempt-underflow"};
+  return std::ranges::find(lock_crimes, oracle_.crime().rule) != std::end(lock_crimes);
+}
+
+void Session::conclude_blocked(const Case& the_case, Verdict verdict) {
+  if (brought_it_on_itself()) {
+    outcome_.verdict = Verdict::misuse;
+    outcome_.finding = oracle_.crime();
+  } else {
+    outcome_.verdict = waits_legally(the_case) ? Verdict::stalled : verdict;
   }
 }
 

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <span>
+#include <vector>
+
 #include "model/program/text.h"
 
 namespace memtorture::threads {
@@ -11,6 +14,8 @@ using oracle::Event;
 using oracle::EventKind;
 using program::Verdict;
 
+// A task that fills memory while kswapd empties it on the same CPU takes some 200'000; a stalled run takes all.
+constexpr std::uint64_t steps_budget = 600'000;
 constexpr std::size_t history_lines_shown = 60;
 
 std::string_view last_lines(std::string_view text, std::size_t lines) {
@@ -21,7 +26,26 @@ std::string_view last_lines(std::string_view text, std::size_t lines) {
   return text.substr(at);
 }
 
-bool is_sound(Verdict verdict) { return verdict == Verdict::pass || verdict == Verdict::panic || verdict == Verdict::stalled; }
+// What each program was doing when the run ended: calls that never returned.
+std::string in_flight(const program::Case& the_case, std::span<const Event> history) {
+  std::vector<const Event*> calls(the_case.programs.size());
+  for (const Event& event : history) {
+    if (event.who >= calls.size()) continue;
+    if (event.kind == EventKind::call) calls[event.who] = &event;
+    if (event.kind == EventKind::result) calls[event.who] = nullptr;
+  }
+  std::string text;
+  for (const Event* call : calls) {
+    if (call == nullptr || call->op >= the_case.programs[call->who].ops.size()) continue;
+    const program::Program& program = the_case.programs[call->who];
+    text += fmt::format("  {}.{}: {}\n", program.name, call->op, program::print_op(program.ops[call->op], the_case));
+  }
+  return text;
+}
+
+bool is_sound(Verdict verdict) {
+  return verdict == Verdict::pass || verdict == Verdict::panic || verdict == Verdict::stalled;
+}
 
 void count(const program::Case& the_case, const Workload& workload, const run::Outcome& outcome, Tally& tally) {
   ++tally.runs;
@@ -45,11 +69,13 @@ void count(const program::Case& the_case, const Workload& workload, const run::O
 std::string run_round(run::Runner& runner, const Workload& workload, std::uint64_t seed, Tally& tally) {
   const program::Case the_case = write_case(workload, seed);
   SeedChooser chooser(seed);
-  const run::Outcome& outcome = runner.run(the_case, chooser, {.keep = run::Keep::history, .steps_budget = 1'000'000});
+  const run::Outcome& outcome =
+      runner.run(the_case, chooser, {.keep = run::Keep::history, .steps_budget = steps_budget});
   count(the_case, workload, outcome, tally);
   if (is_sound(outcome.verdict)) return {};
-  return fmt::format("workload {}, seed {}: verdict {}\n{}\n--- the end of the history\n{}", workload.name, seed,
-                     program::verdict_names[static_cast<std::size_t>(outcome.verdict)], run::print_report(the_case, outcome),
+  return fmt::format("workload {}, seed {}: verdict {}\n{}\n--- in flight\n{}--- the end of the history\n{}",
+                     workload.name, seed, program::verdict_names[static_cast<std::size_t>(outcome.verdict)],
+                     run::print_report(the_case, outcome), in_flight(the_case, outcome.history),
                      last_lines(run::print_history(the_case, outcome.history), history_lines_shown));
 }
 

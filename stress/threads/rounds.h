@@ -1,8 +1,8 @@
 // Rounds: a workload run again and again with new seeds on the thread engine, each judged after the join.
 //
-// What must hold of every run: it ends (a legal panic or a legal wait for ever is an end), the oracle accepts the merged
-// logs, the harness gets everything back, and the final audit of free lists, per-CPU lists and counters is clean.
-// ThreadSanitizer watches from outside and fails the process.
+// What must hold of every run: it ends (a legal panic or a legal wait for ever is an end), the oracle accepts the
+// merged logs, the harness gets everything back, and the final audit of free lists, per-CPU lists and counters is
+// clean. ThreadSanitizer watches from outside and fails the process.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +31,13 @@ class SeedChooser final : public machine::Chooser {
 struct Tally {
   std::uint64_t runs = 0, ended_early = 0;  // early: panic or stalled, both legal
   run::Statistics statistics;
-  std::uint64_t handovers = 0;              // blocks freed by a task that had not allocated them
-  std::uint64_t reports = 0;                // of the subject
+  std::uint64_t handovers = 0;  // blocks freed by a task that had not allocated them
+  std::uint64_t reports = 0;    // of the subject
   std::uint64_t reclaims = 0, handler_operations = 0;
 };
 
-// One run. The text is empty when all is well, else it says what happened: seed, verdict, report and the end of the merged
-// history. The case follows from the seed.
+// One run. The text is empty when all is well, else it says what happened: seed, verdict, report and the end of the
+// merged history. The case follows from the seed.
 std::string run_round(run::Runner& runner, const Workload& workload, std::uint64_t seed, Tally& tally);
 
 }  // namespace memtorture::threads

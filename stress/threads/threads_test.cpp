@@ -1,6 +1,6 @@
 // The page layer on real threads. Every test is one workload; a fresh seed each round.
 //
-//   MEMTORTURE_THREAD_ROUNDS  rounds a workload (default 12; nightly: hundreds)
+//   MEMTORTURE_THREAD_ROUNDS  rounds a workload (default 30; nightly: hundreds)
 //   MEMTORTURE_SEED           first seed (default 1)
 //
 // A failure prints the seed, the case and the merged history. The same seed makes the same programs and the same dice,
@@ -45,7 +45,7 @@ class Threads : public testing::TestWithParam<Workload> {
 };
 
 TEST_P(Threads, RoundsAreSound) {
-  const std::uint64_t rounds = number_from("MEMTORTURE_THREAD_ROUNDS", 12);
+  const std::uint64_t rounds = number_from("MEMTORTURE_THREAD_ROUNDS", 30);
   const std::uint64_t first = number_from("MEMTORTURE_SEED", 1) * 1'000'000;
   const Workload& workload = GetParam();
   run::Runner runner;
@@ -60,9 +60,10 @@ TEST_P(Threads, RoundsAreSound) {
   if (workload.handovers_per_task != 0) EXPECT_GT(tally.handovers, 0u);
   if (workload.handlers_per_cpu != 0) EXPECT_GT(tally.handler_operations, 0u);
   RecordProperty("operations", std::to_string(tally.statistics.operations));
-  fmt::print("{:12} {} runs, {} ended early, {} refused, {} faults, {} reclaims, {} reports, {} handovers, {} by handlers\n", workload.name,
-             tally.runs, tally.ended_early, tally.statistics.refused, tally.statistics.faults, tally.reclaims, tally.reports, tally.handovers,
-             tally.handler_operations);
+  fmt::print(
+      "{:12} {} runs, {} ended early, {} refused, {} faults, {} reclaims, {} reports, {} handovers, {} by handlers\n",
+      workload.name, tally.runs, tally.ended_early, tally.statistics.refused, tally.statistics.faults, tally.reclaims,
+      tally.reports, tally.handovers, tally.handler_operations);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Threads, testing::ValuesIn(workloads().begin(), workloads().end()),

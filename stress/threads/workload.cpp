@@ -21,16 +21,31 @@ using program::Random;
 using program::Slot;
 using program::Style;
 
-// Sizes are small on purpose: a zone that every CPU works on at once, lists that overflow and run dry, memory that ends.
+// Sizes are small on purpose: a zone that every CPU works on at once, lists that overflow and run dry, memory that
+// ends.
 constexpr Workload table[] = {
     {.name = "contention", .machine = "flat cpus=2 pcp=0/1", .focus = Focus::contention, .ops_per_task = 150},
     {.name = "lists", .machine = "tiny-32 cpus=4 pcp=6/3", .focus = Focus::lists},
     {.name = "zones", .machine = "tiny-all cpus=4", .tasks_per_cpu = 2, .ops_per_task = 60},
     {.name = "nodes", .machine = "tiny-64 ram=16M cpus=8 nodes=4", .ops_per_task = 60, .handovers_per_task = 4},
-    {.name = "pressure", .machine = "tiny-32 ram=2M dma=512K dma32=512K normal=1536K cpus=4 pcp=8/4", .focus = Focus::pressure},
-    {.name = "interrupts", .machine = "tiny-64 cpus=4 pcp=12/4", .focus = Focus::interrupts, .handlers_per_cpu = 6, .ops_per_task = 60},
-    {.name = "handover", .machine = "tiny-32 cpus=8 pcp=4/2", .focus = Focus::handover, .ops_per_task = 60, .handovers_per_task = 20},
-    {.name = "faults", .machine = "toy cpus=3 poison=on", .focus = Focus::faults, .handlers_per_cpu = 2, .ops_per_task = 60},
+    {.name = "pressure",
+     .machine = "tiny-32 ram=2M dma=512K dma32=512K normal=1536K cpus=4 pcp=8/4",
+     .focus = Focus::pressure},
+    {.name = "interrupts",
+     .machine = "tiny-64 cpus=4 pcp=12/4",
+     .focus = Focus::interrupts,
+     .handlers_per_cpu = 6,
+     .ops_per_task = 60},
+    {.name = "handover",
+     .machine = "tiny-32 cpus=8 pcp=4/2",
+     .focus = Focus::handover,
+     .ops_per_task = 60,
+     .handovers_per_task = 20},
+    {.name = "faults",
+     .machine = "toy cpus=3 poison=on",
+     .focus = Focus::faults,
+     .handlers_per_cpu = 2,
+     .ops_per_task = 60},
     {.name = "alpha", .machine = "alpha ram=8M cpus=6 nodes=2 pcp=20/8", .handlers_per_cpu = 1, .ops_per_task = 60},
 };
 
@@ -48,8 +63,6 @@ void often(Style& style, std::initializer_list<Action> actions) {
 Style style_for(Focus focus, Random& random) {
   Style style = program::random_style(random);
   style.burst_max = 48;
-  // `fill` writes all that its slot once got, also when that was split since and parts of it are freed.
-  style.weights[static_cast<std::size_t>(random.percent(50) ? Action::split : Action::contents)] = 0;
   switch (focus) {
     case Focus::contention: often(style, {Action::alloc, Action::alloc_large, Action::release}); break;
     case Focus::lists: often(style, {Action::alloc, Action::release, Action::drain, Action::burst}); break;
@@ -66,7 +79,8 @@ Style style_for(Focus focus, Random& random) {
 // first is not certain: a slot that is still empty is skipped, and the harness gives the block back in the end.
 class Writer {
  public:
-  Writer(const Workload& workload, std::uint64_t seed) : workload_(workload), random_(seed), style_(style_for(workload.focus, random_)) {}
+  Writer(const Workload& workload, std::uint64_t seed)
+      : workload_(workload), random_(seed), style_(style_for(workload.focus, random_)) {}
 
   Case write() {
     shape();
@@ -91,7 +105,8 @@ class Writer {
 
   void add(ContextKind kind, unsigned cpu) {
     const std::size_t index = case_.programs.size();
-    case_.programs.push_back({.name = program::default_program_name(kind, index), .kind = kind, .cpu = static_cast<std::uint8_t>(cpu)});
+    case_.programs.push_back(
+        {.name = program::default_program_name(kind, index), .kind = kind, .cpu = static_cast<std::uint8_t>(cpu)});
     if (kind == ContextKind::task && random_.percent(10)) case_.programs.back().flags |= machine::pf_memalloc;
   }
 
@@ -108,7 +123,8 @@ class Writer {
       if (round >= 2) take(author, shared_slot((index + tasks - 1) % tasks, round - 2));
     }
     act(author, workload_.ops_per_task);
-    for (unsigned round = rounds < 2 ? 0 : rounds - 2; round != rounds; ++round) take(author, shared_slot((index + tasks - 1) % tasks, round));
+    for (unsigned round = rounds < 2 ? 0 : rounds - 2; round != rounds; ++round)
+      take(author, shared_slot((index + tasks - 1) % tasks, round));
     author.settle();
   }
 
@@ -118,7 +134,9 @@ class Writer {
     author.settle();
   }
 
-  Slot shared_slot(unsigned task, unsigned round) const { return static_cast<Slot>(task * workload_.handovers_per_task + round); }
+  Slot shared_slot(unsigned task, unsigned round) const {
+    return static_cast<Slot>(task * workload_.handovers_per_task + round);
+  }
 
   // What a shared slot gets and how it is shared follow from its number, so that both sides agree.
   struct Shared {

@@ -20,12 +20,12 @@ enum class Focus : std::uint8_t { mix, contention, lists, pressure, interrupts, 
 
 struct Workload {
   std::string_view name;
-  std::string_view machine;            // as on the machine line of a case
+  std::string_view machine;  // as on the machine line of a case
   Focus focus = Focus::mix;
   std::uint8_t tasks_per_cpu = 1;
-  std::uint8_t handlers_per_cpu = 0;   // interrupts and softirqs that land anywhere in the CPU's tasks
-  std::uint8_t ops_per_task = 80;      // about
-  std::uint8_t handovers_per_task = 0; // blocks that a task allocates and the next CPU's task frees
+  std::uint8_t handlers_per_cpu = 0;    // interrupts and softirqs that land anywhere in the CPU's tasks
+  std::uint8_t ops_per_task = 80;       // about
+  std::uint8_t handovers_per_task = 0;  // blocks that a task allocates and the next CPU's task frees
 };
 
 std::span<const Workload> workloads();

@@ -51,7 +51,7 @@ Fiber& Engine::add(const machine::Strand& strand) {
 }
 
 void Engine::set_alone() {
-  const bool alone = fibers_.size() == 1;
+  const bool alone = fibers_.size() == 1 && machine_.shape().cpus == 1;  // on two CPUs it could still migrate
   for (Fiber* fiber : fibers_) {
     fiber->alone = alone;
     fiber->quota = quota_alone;

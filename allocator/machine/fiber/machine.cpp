@@ -107,7 +107,10 @@ void SpinLock::unlock(Site site) {
 }
 
 void WaitQueue::wait() {
-  if (!may_give_up_cpu("sched.sleep")) return;
+  if (may_give_up_cpu("sched.sleep")) sleep();
+}
+
+void WaitQueue::sleep() {
   went_to_sleep();
   ++waiters_;
   this_machine().engine().wait(*this);
@@ -132,7 +135,9 @@ void Mutex::lock(Site site) {
   if (owner_.load(std::memory_order_relaxed) == me) return report({.kind = ReportKind::lock_recursion});
   while (owner_.load(std::memory_order_relaxed) != no_context) {
     if (!sleepable(current().preempt_count, current().irqs)) return;  // reported above; waiting here would be for ever
-    queue_.wait();
+    if (!may_give_up_cpu("sched.sleep")) return;
+    // At that point the owner may have unlocked: asleep after its wake-up nobody would wake us.
+    if (owner_.load(std::memory_order_relaxed) != no_context) queue_.sleep();
   }
   owner_.store(me, std::memory_order_relaxed);
 }

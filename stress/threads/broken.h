@@ -1,0 +1,24 @@
+// Subjects with one known defect: they prove, on every run of the tests and without rebuilding anything, that thread
+// runs report. Silence of the stress tests says something only if the same Runner, tape and engine speak up here.
+//
+// Each wraps the sound kernel. None keeps state that it shares between CPUs, but for the counter that is the point.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "allocator/subject/subject.h"
+
+namespace memtorture::threads {
+
+enum class Defect : std::uint8_t {
+  unlocked_counter,  // counts allocations in plain shared memory: a data race, like a structure whose lock is not taken
+  atomic_counter,    // none: the same counter done right
+  forgets_dma,       // serves __GFP_DMA from any zone
+  refuses,           // refuses order 1 while there is plenty
+  loses_blocks,      // blocks of order 1 are never given back
+};
+
+std::unique_ptr<subject::Subject> make_broken(Defect defect);
+
+}  // namespace memtorture::threads

@@ -1,0 +1,90 @@
+// Thread runs find what they are there for. Races are ThreadSanitizer's to find, in a process of their own (a report is
+// the end of it); everything else the oracle finds after the join, from the merged logs.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
+
+#include "model/program/text.h"
+#include "stress/threads/broken.h"
+#include "stress/threads/rounds.h"
+
+namespace memtorture::threads {
+namespace {
+
+using program::Verdict;
+
+// Two tasks that do the same, each with blocks of its own.
+program::Case two_cpus(std::string_view gfp, unsigned order) {
+  std::string text = "memtorture 1\nmachine tiny-64 cpus=2\nexpect pass\n";
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    text += fmt::format("\ntask t{0} cpu{0}\n", cpu);
+    for (unsigned i = 0; i != 20; ++i)
+      text += fmt::format("  p{0}x{1} = alloc_pages {2} {3}\n  __free_pages p{0}x{1} {3}\n", cpu, i, gfp, order);
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
+run::Outcome run_broken(Defect defect, const program::Case& the_case) {
+  run::Runner runner(make_broken(defect));
+  SeedChooser chooser(1);
+  return runner.run(the_case, chooser, {});
+}
+
+void expect_found(Defect defect, const program::Case& the_case, std::string_view rule) {
+  const run::Outcome outcome = run_broken(defect, the_case);
+  EXPECT_EQ(outcome.verdict, Verdict::finding);
+  EXPECT_EQ(outcome.finding.rule, rule) << run::print_report(the_case, outcome);
+}
+
+TEST(Judgement, ZoneThatWasNotAllowed) {
+  expect_found(Defect::forgets_dma, two_cpus("GFP_KERNEL|__GFP_DMA", 0), "zone.bound");
+}
+TEST(Judgement, RefusalWhileThereIsPlenty) {
+  expect_found(Defect::refuses, two_cpus("GFP_ATOMIC", 1), "page.fail.spurious");
+}
+
+// Which list the final audit looks at first decides how it puts it.
+TEST(Judgement, BlocksThatNeverCameBack) {
+  const program::Case the_case = two_cpus("GFP_KERNEL", 1);
+  const run::Outcome outcome = run_broken(Defect::loses_blocks, the_case);
+  EXPECT_EQ(outcome.verdict, Verdict::finding);
+  EXPECT_TRUE(outcome.finding.rule.starts_with("buddy.")) << run::print_report(the_case, outcome);
+}
+
+TEST(Judgement, NothingIsFoundWhereNothingIsWrong) {
+  for (const unsigned order : {0u, 1u})
+    EXPECT_EQ(run_broken(Defect::atomic_counter, two_cpus("GFP_KERNEL", order)).verdict, Verdict::pass);
+}
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+
+class RacesDeathTest : public testing::Test {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+
+  // ThreadSanitizer replaces the exit code when it has reported.
+  [[noreturn]] static void run_and_exit(Defect defect) {
+    std::exit(run_broken(defect, two_cpus("GFP_KERNEL", 1)).verdict == Verdict::pass ? 0 : 1);
+  }
+  static bool failed(int status) { return WIFEXITED(status) && WEXITSTATUS(status) != 0; }
+};
+
+// Certain, not likely: whichever CPU counts second has taken no lock before, so nothing orders it after the first.
+TEST_F(RacesDeathTest, StructureWithoutItsLock) {
+  EXPECT_EXIT(run_and_exit(Defect::unlocked_counter), failed, "data race");
+}
+
+TEST_F(RacesDeathTest, TheSameDoneRight) {
+  EXPECT_EXIT(run_and_exit(Defect::atomic_counter), testing::ExitedWithCode(0), "");
+}
+
+#endif
+#endif
+
+}  // namespace
+}  // namespace memtorture::threads
