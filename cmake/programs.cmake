@@ -32,6 +32,11 @@ if(sources AND EXISTS ${CMAKE_SOURCE_DIR}/cli/main.cpp)
   add_executable(memtorture cli/main.cpp)
   target_link_libraries(memtorture PRIVATE mt_cli)
   mt_tests(cli_tests FOLDERS cli LIBRARIES mt_cli)
+  if(MT_ENGINE STREQUAL fiber)  # on threads two runs are not the same run
+    find_package(Python3 REQUIRED COMPONENTS Interpreter)
+    add_test(NAME cli COMMAND Python3::Interpreter ${CMAKE_SOURCE_DIR}/cli/cli_test.py $<TARGET_FILE:memtorture> ${CMAKE_SOURCE_DIR})
+    set_tests_properties(cli PROPERTIES TIMEOUT 300)
+  endif()
 endif()
 
 # --- props/: RapidCheck properties -----------------------------------------------------------------------------------

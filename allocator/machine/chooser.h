@@ -45,6 +45,8 @@ struct Departure {
 class Chooser {
  public:
   virtual ~Chooser() = default;
+  // False: it will never depart from the defaults in this run, so points need not ask at all.
+  virtual bool may_depart() const { return true; }
   // Asked at every scheduling point where there could be an alternative; false costs no list of options.
   virtual bool interested(const Moment&) = 0;
   // Index into options; options[0] is the default and there are at least two. Called only after interested() said yes.

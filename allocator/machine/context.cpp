@@ -8,8 +8,8 @@ namespace memtorture::machine {
 void report(const Report& report) { this_machine().witness().reported(current(), report); }
 
 unsigned visit(Site site) {
-  std::uint8_t& visits = current().visits[site.index()];
-  if (visits != 255) ++visits;
+  std::uint16_t& visits = current().visits[site.index()];
+  if (visits != 0xffff) ++visits;
   return visits;
 }
 

@@ -41,9 +41,10 @@ struct Context {
   std::uint32_t preempt_count = 0;
   std::uint32_t flags = 0;          // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
-  bool alone = true;                // engine: no other context can run, points need no decision
+  bool alone = true;                // engine: nobody else can run, or nobody wants to decide: points pass
   std::uint32_t quota = 0;          // engine: points left before it wants to look at the step budget
-  std::array<std::uint8_t, 64> visits{};  // of each site during this operation; saturates at 255
+  // Visits of each site during this operation; they saturate. As many counters as fill whole cache lines.
+  std::array<std::uint16_t, (site_count + 31) / 32 * 32> visits{};
 };
 
 // Set by the engine at every switch. The only thread_local of the machine (style.md: engines may).

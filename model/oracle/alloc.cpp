@@ -241,7 +241,7 @@ std::uint8_t Oracle::State::kswapds_due(const Flight& f) const {
 // -----------------------------------------------------------------------------------------------------------
 
 Ruling Oracle::State::judge_result(const Event& event, Flight& f) {
-  if (f.request.act == Act::client_add) return Ruling::fine;  // judged page by page
+  if (f.request.act == Act::client_add) return judge_added(event, f);
   const unsigned failures = f.reports_used ? f.seen[static_cast<unsigned>(ReportKind::allocation_failure)] : 0;
   f.cpus_seen |= std::uint64_t{1} << f.cpu | std::uint64_t{1} << event.cpu;
   if (event.pfn == machine::no_pfn) return f.nmi ? Ruling::fine : judge_refusal(f);
@@ -309,7 +309,7 @@ Ruling Oracle::State::judge_refusal(Flight& f) {
   }
   if (f.impossible_zone || f.may_be_refused) return Ruling::fine;
   const bool nofail = (f.gfp & subject::gfp_nofail) != 0;
-  if (nofail && !may_sleep(f.gfp)) f.owe(ReportKind::nofail_atomic, 1, 1);
+  if (nofail && !may_sleep(f.gfp)) f.owe(ReportKind::nofail_atomic, 1, f.request.act == Act::client_add ? many : 1);
   if (!f.atomic_crime && !f.unjudged) {
     ZoneSet passing = f.always;
     if (!f.disturbed) {
@@ -343,7 +343,7 @@ Ruling Oracle::State::judge_refusal(Flight& f) {
       }
     }
   }
-  if (quiet(f) && (f.nodes_due & ~nodes_woken) != 0)
+  if (quiet(f) && (f.nodes_due & ~f.nodes_woken) != 0)
     return broken("wmark.kswapd", machine::no_pfn, "refused without waking kswapd");
   if (promises.reports && (f.gfp & subject::gfp_nowarn) == 0 && reports == 0) {
     return broken("page.report.missing", machine::no_pfn,
@@ -376,7 +376,7 @@ Ruling Oracle::State::judge_grant(Flight& f, Pfn first, unsigned order, std::uin
   if (!corrupt.empty()) {
     if (const Ruling ruling = judge_poison(f, first, frames); ruling != Ruling::fine) return ruling;
   }
-  if (f.nodes_due != 0 && quiet(f) && (f.nodes_due & ~nodes_woken) != 0)
+  if (f.nodes_due != 0 && quiet(f) && (f.nodes_due & ~f.nodes_woken) != 0)
     return broken("wmark.kswapd", first, "served below the low mark without waking kswapd");
   return Ruling::fine;
 }

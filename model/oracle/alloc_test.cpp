@@ -69,7 +69,7 @@ TEST(Allocation, NowaitHasNoReserveAndMemallocEveryPage) {
   d.told(EventKind::kswapd_woken, 0);
   d.fill(3976, 24, GFP_NOWAIT);
   d.fill(972, 8, GFP_NOWAIT);
-  d.task_flags = machine::pf_memalloc;
+  d.set_task_flags(machine::pf_memalloc);
   d.fill(4000, 96, GFP_KERNEL);
   d.fill(980, 44, GFP_KERNEL);
   EXPECT_EQ(d.call(AllocPages{Out{1}, {GFP_KERNEL | subject::gfp_nowarn}, {0}}), Ruling::fine);

@@ -15,6 +15,7 @@
 
 namespace memtorture::oracle::test {
 
+using machine::BadPageReason;
 using machine::no_pfn;
 using machine::ReportKind;
 using program::In;
@@ -77,21 +78,32 @@ class Driver {
     e.value2 = task_flags;
     return oracle.on(e);
   }
+  // The program enters or leaves scopes.
+  void set_task_flags(std::uint32_t flags) {
+    (void)call(program::NoreclaimSave{});
+    (void)returned();
+    task_flags = flags;
+  }
   Ruling granted(machine::Pfn pfn, std::uint64_t dirty = ~std::uint64_t{0}) {
+    if (hungry) (void)told(EventKind::kswapd_woken, 0);
     Event e = event(EventKind::result);
     e.pfn = pfn;
     e.value = machine::Ram::linear_base + (std::uint64_t{pfn} << the_case.shape.page_shift);
     e.value2 = dirty;
     return oracle.on(e);
   }
-  Ruling refused() { return granted_none(); }
+  Ruling refused() {
+    if (hungry) (void)told(EventKind::kswapd_woken, 0);
+    return granted_none();
+  }
   Ruling returned(std::uint64_t value = 0) {
     Event e = event(EventKind::result);
     e.value = value;
     return oracle.on(e);
   }
-  Ruling report(ReportKind kind, machine::Pfn pfn = no_pfn) {
+  Ruling report(ReportKind kind, machine::Pfn pfn = no_pfn, BadPageReason why = BadPageReason::refcount) {
     Event e = event(EventKind::reported);
+    if (kind == ReportKind::bad_page) e.value = static_cast<std::uint64_t>(why);
     e.detail = static_cast<std::uint8_t>(kind);
     e.pfn = pfn;
     return oracle.on(e);
@@ -104,6 +116,7 @@ class Driver {
   }
   Ruling told(EventKind kind, std::uint64_t value = 0, std::uint8_t detail = 0, machine::Pfn pfn = no_pfn,
               std::uint32_t gfp = 0) {
+    if (kind == EventKind::kswapd_woken) hungry = true;
     Event e = event(kind);
     e.value = value;
     e.detail = detail;
@@ -124,6 +137,22 @@ class Driver {
   void fill(machine::Pfn from, unsigned pages, std::uint32_t gfp) {
     for (unsigned i = 0; i != pages; ++i) alloc(63, from + i, gfp);
   }
+  // Every page that is left, Normal from `from` on, in the order in which the marks allow it. The slot is the frame.
+  void take_everything(machine::Pfn from = 1024) {
+    constexpr std::uint32_t gfp = subject::GFP_KERNEL | subject::gfp_noretry;
+    const auto take = [&](machine::Pfn first, machine::Pfn end) {
+      for (machine::Pfn frame = first; frame != end; ++frame) alloc(static_cast<std::uint16_t>(frame), frame, gfp);
+    };
+    take(from, 3976);
+    take(0, 972);
+    hungry = true;
+    take(3976, 4000);
+    take(972, 980);
+    set_task_flags(machine::pf_memalloc);
+    take(4000, 4096);
+    take(980, 1024);
+    set_task_flags(0);
+  }
   std::string_view rule() const { return oracle.finding().rule; }
   std::string_view crime() const { return oracle.crime().rule; }
 
@@ -135,6 +164,7 @@ class Driver {
   std::uint8_t cpu = 0;
   machine::IrqFlag irqs = machine::IrqFlag::on;
   std::uint32_t preempt_count = 0, task_flags = 0;
+  bool hungry = false;  // kswapd was woken once: every later request wakes it too
 
  private:
   Ruling granted_none() {

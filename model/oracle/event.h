@@ -37,6 +37,7 @@ enum class EventKind : std::uint8_t {
   oom_killed,                         // value = pages of the victim
   panicked,                           // detail = PanicKind; the last event of the run
   left,       // context `who` has ended; preempt_count etc. as in call
+  quiet,      // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
 };
 
 struct Event {

@@ -117,6 +117,7 @@ std::optional<unsigned> Ledger::remove_free(Pfn first, unsigned order, unsigned 
   // The head found at alignment 2^from has order >= from, hence covers the block.
   ZoneState& zone = zones_[z];
   zone.free -= std::uint64_t{1} << order;
+  zone.taken += std::uint64_t{1} << order;
   entries_[head] = Entry{};
   if (--zone.nr_free[from] == 0) zone.orders_free &= ~(1u << from);
   for (unsigned half = from; half != order;) {

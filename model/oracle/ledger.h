@@ -59,6 +59,7 @@ struct ZoneState {
   std::array<std::uint32_t, machine::orders_max> nr_free{};
   std::uint32_t orders_free = 0;  // bit o: nr_free[o] != 0
   std::array<std::uint32_t, subject::client_kinds> client_pages{};
+  std::uint64_t taken = 0, client_grants = 0;  // pages that ever left the free set, or went to clients, in this run
 };
 
 class Ledger {

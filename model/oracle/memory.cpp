@@ -15,11 +15,28 @@ namespace {
 
 constexpr std::uint8_t poison_byte = 0xaa;
 
+constexpr ReasonSet reason_of(subject::Blemish kind) {
+  using enum machine::BadPageReason;
+  switch (kind) {
+    case subject::Blemish::mapping: return reasons(mapping);
+    case subject::Blemish::mapcount: return reasons(mapcount);
+    default: return reasons(flags);
+  }
+}
+
 }  // namespace
 
 unsigned Oracle::State::flaws_in(Pfn first, std::uint32_t frames) const {
   return static_cast<unsigned>(
-      std::ranges::count_if(flaws, [&](Pfn flaw) { return flaw >= first && flaw - first < frames; }));
+      std::ranges::count_if(flaws, [&](const Flaw& f) { return f.frame >= first && f.frame - first < frames; }));
+}
+
+ReasonSet Oracle::State::flaw_reasons(Pfn first, std::uint32_t frames) const {
+  ReasonSet all = 0;
+  for (const Flaw& flaw : flaws) {
+    if (flaw.frame >= first && flaw.frame - first < frames) all |= flaw.reasons;
+  }
+  return all;
 }
 
 // fill and check work on the whole block that the handle got, or with an offset on that frame alone.
@@ -68,11 +85,16 @@ Ruling Oracle::State::call_poke(ContextState& state, const Slot& held, Pfn base)
   return crime(rule(), frame, what);
 }
 
-Ruling Oracle::State::call_blemish(ContextState&, const Slot& held, Pfn frame) {
+Ruling Oracle::State::call_blemish(ContextState& state, const Slot& held, Pfn frame) {
   if (geometry.absent(frame)) return fatal("foreign-blemish", frame, "the frame does not exist");
   const Ledger::Found found = ledger.find(frame);
   const auto add = [&] {
-    if (std::ranges::find(flaws, frame) == flaws.end()) flaws.push_back(frame);
+    const ReasonSet reason = reason_of(static_cast<subject::Blemish>(state.flight.request.byte));
+    const auto known = std::ranges::find(flaws, frame, &Flaw::frame);
+    if (known == flaws.end())
+      flaws.push_back({frame, reason});
+    else
+      known->reasons |= reason;
   };
   const std::string what = fmt::format("the descriptor of frame {} is written while {}", frame, whose(frame));
   switch (found.entry.holds()) {
@@ -116,7 +138,7 @@ Ruling Oracle::State::judge_poison(Flight&, Pfn first, std::uint32_t frames) {
 // The allocator found a page bad when it wanted to hand it out: that page is lost, the rest of its block goes back, and
 // another block is taken.
 bool Oracle::State::discard_flawed(Flight&, Pfn frame) {
-  if (std::ranges::find(flaws, frame) == flaws.end() || geometry.absent(frame)) return false;
+  if (std::ranges::find(flaws, frame, &Flaw::frame) == flaws.end() || geometry.absent(frame)) return false;
   const unsigned z = geometry.zone_of(frame);
   const Entry entry = ledger.at(frame);
   before_change(contexts_max);

@@ -69,7 +69,9 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   ++run;
   serial = 0;
   const auto idle = [](ContextState& state) {
+    state.last = {};
     state.flight.active = false;
+    state.flight.request.act = Act::none;
     state.limbo.clear();
     state.releasing_client = machine::no_pfn;
   };
@@ -82,7 +84,8 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   changes = 0;
   flaws.clear();
   corrupt.clear();
-  nodes_woken = 0;
+  for (Wake& wake : wakes) wake.judged = wake.ever = false;
+  kswapds_started = 0;
   spin_holder = mutex_holder = spin_depth = {};
   over = panicked = false;
   who = machine::no_context;
@@ -143,6 +146,7 @@ Ruling Oracle::State::on(const Event& event) {
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else {
         state.flight.reclaim_faulted = true;
+        if (machine::is_daemon(event.who)) excuse_kswapd(index - program::programs_max);
       }
       return Ruling::fine;
     case EventKind::parked: return promises.traces_placement ? on_parked(event, index) : Ruling::fine;
@@ -153,7 +157,7 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::reclaim_began: return on_reclaim_began(event, state.flight);
     case EventKind::reclaim_ended: return on_reclaim_ended(event, state.flight);
     case EventKind::kswapd_woken:
-      if (event.value < machine::nodes_max) nodes_woken |= static_cast<std::uint8_t>(1u << event.value);
+      if (event.value < shape.nodes) on_kswapd_woken(event, state.flight);
       return Ruling::fine;
     case EventKind::io_started:
     case EventKind::fs_called: return on_io(event, state.flight);
@@ -165,12 +169,19 @@ Ruling Oracle::State::on(const Event& event) {
         if (mutex_holder[lock] == index + 1) mutex_holder[lock] = 0;
       }
       return Ruling::fine;
+    case EventKind::quiet: return on_quiet();
   }
   return Ruling::fine;
 }
 
 Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   Flight& f = state.flight;
+  // Rights come from these flags; between an allocator's function and the next call nobody else changes them.
+  if (enters_allocator(f.request.act) && f.task_flags != static_cast<std::uint32_t>(event.value2)) {
+    return broken("ctx.balance", machine::no_pfn,
+                  fmt::format("task flags {:#x} after operation {}, they were {:#x} at its call", event.value2, f.op,
+                              f.task_flags));
+  }
   f.restart();
   f.active = true;
   f.op = event.op;
@@ -219,6 +230,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     case Act::set_min_free:
       ++mark_changers;
       for (const std::uint8_t other : allocating) contexts[other].flight.unjudged = true;
+      for (unsigned node = 0; node != machine::nodes_max; ++node) excuse_kswapd(node);
       geometry.set_min_free(f.request.number);
       return Ruling::fine;
     case Act::release:
@@ -259,6 +271,9 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         default: return call_write(state, *held, frame);
       }
     }
+    case Act::client_drop:
+      for (unsigned z = 0; z != geometry.count(); ++z) f.client_held += ledger.zone(z).client_pages[f.request.byte];
+      return Ruling::fine;
     default: return call_context(event, f, index);
   }
 }
@@ -290,6 +305,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
       case Act::drain_all:
       case Act::drain_local: ruling = judge_drain(event, f); break;
       case Act::set_min_free: --mark_changers; break;
+      case Act::client_drop: ruling = judge_dropped(event, f); break;
       case Act::spin_lock:
         if (spin_holder[f.request.byte & 3] != index + 1) spin_depth[f.request.byte & 3] = 0;
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);

@@ -12,6 +12,12 @@
 
 namespace memtorture::oracle {
 
+// Interrupts are off while a list is changed, so its CPU is the releaser's; and if that could not move, the call's.
+bool Oracle::State::is_out_of_reach(const Flight& f, unsigned cpu) const {
+  const bool fixed = !sleepable_at(f) || shape.cpus == 1;
+  return f.active && fixed && cpu != f.cpu;
+}
+
 Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
   if (geometry.absent(frame) || geometry.reserved(frame))
@@ -45,6 +51,10 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
     case Holds::bad: return broken("page.bad", frame, fmt::format("bad frame {} was freed", frame));
     default: return broken("pcp.park", frame, fmt::format("frame {} goes on a list while {}", frame, whose(frame)));
   }
+  if (is_out_of_reach(state.flight, event.cpu))
+    return broken(
+        "pcp.remote", frame,
+        fmt::format("frame {} was freed on cpu {} to the list of cpu {}", frame, state.flight.cpu, event.cpu));
   ledger.set(frame, Entry(Holds::parked, event.cpu));
   ++zone.parked;
   ++ledger.parked(z, event.cpu);
@@ -61,6 +71,8 @@ Ruling Oracle::State::on_refilled(const Event& event, unsigned index) {
   if (geometry.absent(frame) || geometry.reserved(frame)) return not_free(frame, 1, "went on a per-CPU list");
   const unsigned z = geometry.zone_of(frame);
   Flight& f = contexts[index].flight;
+  if (is_out_of_reach(f, event.cpu))
+    return broken("pcp.remote", frame, fmt::format("cpu {} refills the list of cpu {}", f.cpu, event.cpu));
   if (allocating.size() > 1) before_change(index);
   const unsigned before = ledger.zone(z).orders_free;
   auto from = ledger.remove_free(frame, 0, z);
@@ -104,7 +116,10 @@ Ruling Oracle::State::on_drained(const Event& event, unsigned index) {
   ledger.add_free(frame, 0, z);
   if (!allocating.empty()) after_change();
   Flight& f = contexts[index].flight;
+  if (!f.active) ++changes;  // a daemon: no call announced it
   const bool flush = f.active && (f.request.act == Act::release || f.request.act == Act::put);
+  if ((flush || f.request.act == Act::drain_local) && is_out_of_reach(f, event.cpu))
+    return broken("pcp.remote", frame, fmt::format("cpu {} drains the list of cpu {}", f.cpu, event.cpu));
   if (flush && ++f.drains > geometry.zone(z).pcp_batch) {
     return broken("pcp.batch", frame,
                   fmt::format("{} pages in one flush, batch is {}", f.drains, geometry.zone(z).pcp_batch));

@@ -1,9 +1,12 @@
 // Direct reclaim, clients, OOM, endless waits (domain.md 9.1, 9.3-9.6).
 //
 // Not checked: which client page is taken first, how much more than asked is freed, when kswapd runs (legal choices);
-// P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; shrinkers (P-RECLAIM-5, second
-// half).
+// P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; which process is the victim,
+// because events do not tell processes apart; shrinkers (P-RECLAIM-5, second half).
 #include <fmt/core.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "model/oracle/state.h"
 
@@ -27,6 +30,7 @@ Ruling Oracle::State::on_reclaim_began(const Event& event, Flight& f) {
         fmt::format("reclaim runs with gfp {:#x}, right is {:#x}", event.gfp, scope_masked(f.gfp, f.task_flags)));
   }
   f.in_reclaim = true;
+  f.killed = false;
   const bool once = (f.gfp & subject::gfp_noretry) != 0 && (f.gfp & subject::gfp_nofail) == 0;
   if (++f.reclaims > 1 && once)
     return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
@@ -61,16 +65,40 @@ Ruling Oracle::State::on_client_granted(const Event& event, unsigned index) {
   if (!f.active || f.request.act != Act::client_add || f.must_be_refused)
     return broken("page.overlap", frame, "a client got a page that it did not ask for");
   if (f.faulted) return broken("fault.honoured", frame, "a request with an injected failure got a page");
+  if (f.reports_used && f.seen[static_cast<unsigned>(ReportKind::allocation_failure)] != 0)
+    return broken("page.report.spurious", frame, "a failure report, but the request succeeded");
   if (const Ruling ruling = judge_grant(f, frame, 0, 1); ruling != Ruling::fine) return ruling;
   ledger.set(frame, Entry(Holds::client, event.detail));
   ZoneState& zone = ledger.zone(geometry.zone_of(frame));
   ++zone.clients;
   ++zone.client_pages[event.detail];
+  ++zone.client_grants;
+  ++f.client_moves;
+  f.nodes_woken = 0;
   f.reclaims = f.refills = 0;
   f.reclaimed = f.last_progress = 0;
   f.changes = changes_from_here(1);
   open_request(f);
   return Ruling::fine;
+}
+
+// The request that was refused, if any, was the last: it ended the operation. It is judged as any other.
+Ruling Oracle::State::judge_added(const Event& event, Flight& f) {
+  if (event.value != f.client_moves || event.value > f.request.number)
+    return broken(
+        "client.count", machine::no_pfn,
+        fmt::format("client_add of {} told {}, {} were granted", f.request.number, event.value, f.client_moves));
+  return f.nmi || event.value == f.request.number ? Ruling::fine : judge_refusal(f);
+}
+
+Ruling Oracle::State::judge_dropped(const Event& event, Flight& f) {
+  // A kswapd may have taken a page off a client's list that it has not announced yet.
+  const std::uint64_t taken = std::min<std::uint64_t>(f.client_held, kswapds_started);
+  const bool too_few = quiet(f) && f.client_moves < std::min(f.client_held - taken, f.request.number);
+  if (event.value == f.client_moves && event.value <= f.request.number && !too_few) return Ruling::fine;
+  return broken("client.count", machine::no_pfn,
+                fmt::format("client_drop of {} told {}, {} were given up, {} were held at the call", f.request.number,
+                            event.value, f.client_moves, f.client_held));
 }
 
 Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
@@ -86,7 +114,7 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
   Flight& f = state.flight;
   if (f.active && allocates(f.request.act)) {
     const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
-    const bool allowed = kind == ClientKind::process ? oom_possible(f)
+    const bool allowed = kind == ClientKind::process ? oom_possible(f) && !f.killed
                          : !f.in_reclaim             ? false
                          : kind == ClientKind::dirty ? (gfp & subject::gfp_fs) != 0
                          : kind == ClientKind::anon  ? (gfp & subject::gfp_io) != 0
@@ -94,11 +122,21 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
     if (!allowed)
       return broken("reclaim.owner", frame,
                     fmt::format("gfp {:#x} may not take a {} page", gfp, subject::client_names[event.detail]));
-    if (f.in_reclaim) ++f.client_pages;
+    const Zonelist& list = geometry.zonelist(f.node, f.high);
+    const ZoneSet zones = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
+    if (f.in_reclaim && !f.unjudged && !f.nmi && (zones >> geometry.zone_of(frame) & 1) == 0)
+      return broken("reclaim.owner", frame, fmt::format("gfp {:#x} may not be served by the zone of this page", f.gfp));
+    ++(f.in_reclaim ? f.client_pages : f.victim_pages);
   } else if (machine::is_daemon(event.who) && kind == ClientKind::process) {
     return broken("reclaim.owner", frame, "kswapd took a page of a process");
   } else if (f.active && f.request.act != Act::client_drop && f.request.act != Act::clean_up) {
     return broken("reclaim.owner", frame, "a function that does not reclaim took a client's page");
+  } else if (f.active && f.request.act == Act::client_drop) {
+    ++f.client_moves;
+    if (event.detail != f.request.byte)
+      return broken("reclaim.owner", frame,
+                    fmt::format("a {} client was dropped, the page is of a {} client",
+                                subject::client_names[f.request.byte], subject::client_names[event.detail]));
   }
   ZoneState& zone = ledger.zone(geometry.zone_of(frame));
   --zone.clients;
@@ -138,13 +176,21 @@ bool Oracle::State::may_kill(const Flight& f) const {
   return nofail || (f.order <= costly_order && (gfp & subject::gfp_thisnode) == 0);
 }
 
-// ... and only after a round of reclaim without progress.
+// ... and only after a round of reclaim without progress; a round makes one kill legal.
 bool Oracle::State::oom_possible(const Flight& f) const {
   return may_kill(f) && !f.in_reclaim && f.reclaims != 0 && f.last_progress == 0;
 }
 
-Ruling Oracle::State::on_killed(const Event&, Flight& f) {
-  if (f.active && allocates(f.request.act) && oom_possible(f)) return Ruling::fine;
+Ruling Oracle::State::on_killed(const Event& event, Flight& f) {
+  if (f.active && allocates(f.request.act) && oom_possible(f) && !f.killed) {
+    f.killed = true;
+    ++f.kills;
+    f.use_reports();
+    const std::uint32_t pages = std::exchange(f.victim_pages, 0);
+    if (event.value == pages && pages != 0) return Ruling::fine;
+    return broken("client.count", machine::no_pfn,
+                  fmt::format("a kill told {} pages, the victim gave up {}", event.value, pages));
+  }
   return broken("oom.condition", machine::no_pfn,
                 fmt::format("a kill for order {} gfp {:#x} after {} rounds of reclaim", f.order, f.gfp, f.reclaims));
 }
@@ -164,8 +210,9 @@ Ruling Oracle::State::on_panic(const Event&, Flight& f) {
 bool Oracle::State::reclaimable(const Flight& f) const {
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
   const Zonelist& list = geometry.zonelist(f.node, f.high);
+  const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
   for (unsigned z = 0; z != geometry.count(); ++z) {
-    if ((list.allowed >> z & 1) == 0) continue;
+    if ((allowed >> z & 1) == 0) continue;
     const auto& held = ledger.zone(z).client_pages;
     if (held[static_cast<unsigned>(ClientKind::clean)] != 0) return true;
     if (held[static_cast<unsigned>(ClientKind::dirty)] != 0 && (gfp & subject::gfp_fs) != 0) return true;
@@ -184,7 +231,21 @@ bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
   }
   if (!allocates(f.request.act) || f.must_be_refused || !may_sleep(f.gfp)) return false;
   if (f.atomic_crime) return true;
-  if (!must_not_fail(f) || f.impossible_zone) return false;
+  // __GFP_NOFAIL where refusal is legal too (a reclaimer without its privilege) may take either.
+  const bool insists = (f.gfp & subject::gfp_nofail) != 0 && !f.only_fast;
+  if ((!must_not_fail(f) && !insists) || f.impossible_zone) return false;
+  if (!f.unjudged || f.request.node >= 0) return nothing_will_come(f);
+  // Which node was local when it asked is not known.
+  Flight somewhere = f;
+  for (unsigned node = 0; node != shape.nodes; ++node) {
+    somewhere.node = static_cast<std::uint8_t>(node);
+    if (nothing_will_come(somewhere)) return true;
+  }
+  return false;
+}
+
+// No zone of the request would serve it now, and neither reclaim nor a kill can change that.
+bool Oracle::State::nothing_will_come(const Flight& f) const {
   const Zonelist& list = geometry.zonelist(f.node, f.high);
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if ((list.allowed >> z & 1) == 0) continue;

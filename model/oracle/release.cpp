@@ -13,14 +13,26 @@ namespace memtorture::oracle {
 
 // What releasing a frame would be.
 struct Oracle::State::Claim {
+  using enum machine::BadPageReason;
   enum class Kind : std::uint8_t { legal, crime, fatal } kind;
   RuleId rule = "double-free";
   ReportKind report = ReportKind::bad_page;
   unsigned reports_most = 1;
   std::uint32_t object = 0;
-  bool leaks = false;  // the block is lost by design
-  bool exposed = false;  // noticed by the frame's own count, while nobody owns it
+  bool leaks = false;                             // the block is lost by design
+  bool exposed = false;                           // noticed by the frame's own count, while nobody owns it
+  ReasonSet reasons = oracle::reasons(refcount);  // for which it may be called bad: all that hold
 };
+
+namespace {
+
+// A frame that nobody owns has no reference; tails of a compound block that leaked are still tails.
+ReasonSet was_compound(Entry entry) {
+  using enum machine::BadPageReason;
+  return entry.holds() == Holds::bad ? reasons(refcount, compound) : reasons(refcount);
+}
+
+}  // namespace
 
 Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, unsigned order, std::uint32_t handle) {
   using enum Claim::Kind;
@@ -32,7 +44,10 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
   if (geometry.absent(frame)) return {.kind = fatal, .rule = "wild-free"};
   if (geometry.reserved(frame)) {
     if (order >= ledger.orders()) return {.kind = fatal, .rule = "reserved-free"};
-    return {.kind = crime, .rule = "reserved-free", .reports_most = std::min(many, 1u << order)};
+    return {.kind = crime,
+            .rule = "reserved-free",
+            .reports_most = std::min(many, 1u << order),
+            .reasons = reasons(Claim::reserved)};
   }
   const Ledger::Found found = ledger.find(frame);
   switch (found.entry.holds()) {
@@ -42,8 +57,12 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
     case Holds::free:
     case Holds::parked:
     case Holds::bad:
-      if (handle == 0) return {.kind = crime, .rule = "wild-free", .exposed = true};
-      return {.kind = crime, .rule = put ? RuleId("put-too-many") : RuleId("double-free"), .exposed = true};
+      return {.kind = crime,
+              .rule = handle == 0 ? RuleId("wild-free")
+                      : put       ? RuleId("put-too-many")
+                                  : RuleId("double-free"),
+              .exposed = true,
+              .reasons = was_compound(found.entry)};
     case Holds::live: break;
   }
   const Object& object = ledger.object(found.entry.payload());
@@ -51,7 +70,8 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
   if (inner && !(put && object.compound))
     return {.kind = crime,
             .rule = put ? RuleId("put-too-many") : RuleId("interior-free"),
-            .exposed = object.serial != handle};
+            .exposed = object.serial != handle,
+            .reasons = object.compound ? reasons(Claim::refcount, Claim::compound) : reasons(Claim::refcount)};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
   // put_page of the last reference of a non-compound block would free one frame of it.
@@ -61,7 +81,13 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
     if (!object.compound || object.references != 1) return {.kind = fatal, .rule = "wrong-order-free"};
     const unsigned most =
         std::min(many, 1u + (1u << std::max<unsigned>(object.order, std::min<unsigned>(order, machine::orders_max))));
-    return {.kind = crime, .rule = "wrong-order-free", .reports_most = most, .object = index, .leaks = true};
+    return {
+        .kind = crime,
+        .rule = "wrong-order-free",
+        .reports_most = most,
+        .object = index,
+        .leaks = true,
+        .reasons = static_cast<ReasonSet>(reasons(Claim::compound) | flaw_reasons(object.first, 1u << object.order))};
   }
   if (object.references == 1 && !flaws.empty()) {
     const unsigned flawed = flaws_in(object.first, 1u << object.order);
@@ -70,7 +96,8 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
               .rule = "blemished-free",
               .reports_most = std::min(many, flawed),
               .object = index,
-              .leaks = true};
+              .leaks = true,
+              .reasons = flaw_reasons(object.first, 1u << object.order)};
   }
   return {.kind = legal, .object = index};
 }
@@ -81,6 +108,7 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   std::string what = fmt::format("frame {} order {} is released while {}", frame, order, whose(frame));
   if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame, std::move(what));
   state.flight.owe(claimed.report, 1, claimed.reports_most);
+  state.flight.reasons = claimed.reasons;
   if (claimed.leaks) lose(claimed.object);
   if (claimed.exposed) return noticed_if_free(state.flight, claimed.rule, frame, std::move(what));
   return crime(claimed.rule, frame, std::move(what));
@@ -115,6 +143,7 @@ Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, 
     }
     least = std::min(many, least + 1);
     most = std::min(many, most + claimed.reports_most);
+    state.flight.reasons |= claimed.reasons;
     if (claimed.leaks) lose(claimed.object);
   }
   if (most != 0) state.flight.owe(ReportKind::bad_page, least, most);
@@ -226,6 +255,7 @@ Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame)
   const std::string what = fmt::format("get_page of frame {} while {}", frame, whose(frame));
   const auto noticed = [&] {
     state.flight.owe(ReportKind::bad_page, 1, 1);
+    state.flight.reasons = was_compound(found.entry);
     return noticed_if_free(state.flight, "get-after-free", frame, what);
   };
   switch (found.entry.holds()) {

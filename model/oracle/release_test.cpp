@@ -1,4 +1,6 @@
 // Releases, references, memory: crimes and what they owe, and the legal history next to each.
+#include <algorithm>
+
 #include "model/oracle/driver_test.h"
 
 namespace memtorture::oracle::test {
@@ -182,7 +184,7 @@ TEST(Release, ReservedFramesStay) {
   d.granted(3);
   EXPECT_EQ(d.call(free_of(0)), Ruling::crime);
   EXPECT_EQ(d.crime(), "reserved-free");
-  EXPECT_EQ(d.report(ReportKind::bad_page, 3), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::bad_page, 3, BadPageReason::reserved), Ruling::fine);
   EXPECT_EQ(d.returned(), Ruling::fine);
   d.call(program::AllocPage{Out{1}, {subject::GFP_DMA}});
   EXPECT_EQ(d.granted(3), Ruling::broken);
@@ -195,13 +197,89 @@ TEST(Release, ABlemishedPageNeverComesBack) {
   EXPECT_EQ(d.call(program::BlemishPage{In{0}, {}}), Ruling::fine);
   d.returned();
   EXPECT_EQ(d.call(free_of(0)), Ruling::crime);
-  EXPECT_EQ(d.report(ReportKind::bad_page, 1024), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::bad_page, 1024, BadPageReason::flags), Ruling::fine);
   EXPECT_EQ(d.returned(), Ruling::fine);
   EXPECT_EQ(d.call(program::NrFreePages{}), Ruling::fine);
   EXPECT_EQ(d.returned(4095), Ruling::fine) << d.oracle.finding().detail;
   d.call(program::AllocPage{Out{1}, {GFP_KERNEL}});
   EXPECT_EQ(d.granted(1024), Ruling::broken);
   EXPECT_EQ(d.rule(), "page.bad");
+}
+
+// What a bad page report says must hold; where several things hold, any of them.
+TEST(Release, ABadPageReportTellsWhy) {
+  using enum BadPageReason;
+  struct Row {
+    const char* what;
+    void (*commit)(Driver&);
+    std::vector<BadPageReason> right;
+  };
+  constexpr std::uint32_t comp = GFP_KERNEL | subject::gfp_comp;
+  const Row rows[] = {
+      {"double free",
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         d.call(free_of(0));
+       },
+       {refcount}},
+      {"get of a free page",
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         d.call(program::GetPage{In{0}});
+       },
+       {refcount}},
+      {"tail of a compound page",
+       [](Driver& d) {
+         d.alloc(0, 1024, comp, 2);
+         d.call(free_of(0, 0, 1));
+       },
+       {refcount, compound}},
+      {"wrong order of a compound page",
+       [](Driver& d) {
+         d.alloc(0, 1024, comp, 2);
+         d.call(free_of(0, 1));
+       },
+       {compound}},
+      {"one blemish",
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.call(program::BlemishPage{In{0}, {subject::Blemish::mapping}});
+         d.returned();
+         d.call(free_of(0));
+       },
+       {mapping}},
+      {"two blemishes",
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         for (const auto kind : {subject::Blemish::mapcount, subject::Blemish::lru}) {
+           d.call(program::BlemishPage{In{0}, {kind}});
+           d.returned();
+         }
+         d.call(free_of(0));
+       },
+       {mapcount, flags}},
+      {"blemish of a free page, found when it is taken",
+       [](Driver& d) {
+         d.alloc(0, 1024);
+         d.free(0);
+         d.call(program::BlemishPage{In{0}, {subject::Blemish::slab}});
+         d.returned();
+         d.call(program::AllocPage{Out{1}, {GFP_KERNEL}});
+       },
+       {flags}},
+  };
+  for (const Row& row : rows) {
+    for (unsigned why = 0; why != std::size(machine::bad_page_reasons); ++why) {
+      Driver d;
+      row.commit(d);
+      const auto reason = static_cast<BadPageReason>(why);
+      const bool right = std::ranges::find(row.right, reason) != row.right.end();
+      EXPECT_EQ(d.report(ReportKind::bad_page, 1024, reason), right ? Ruling::fine : Ruling::broken) << row.what << why;
+      if (!right) EXPECT_EQ(d.rule(), "page.report.reason") << row.what << why;
+    }
+  }
 }
 
 TEST(Release, ReferencesHoldTheBlock) {
@@ -287,11 +365,59 @@ TEST(Placement, AFreedPageBelongsToItsCpu) {
     d.preempt_count = 1;
     d.alloc(0, 1024, 0);
     d.call(free_of(0));
-    EXPECT_EQ(d.placed(EventKind::parked, 1024, static_cast<std::uint8_t>(list)), Ruling::fine);
+    EXPECT_EQ(d.placed(EventKind::parked, 1024), Ruling::fine);
     EXPECT_EQ(d.returned(), Ruling::fine);
+    d.cpu = static_cast<std::uint8_t>(list);
     d.call(program::AllocPage{Out{1}, {0}});
     EXPECT_EQ(d.granted(1024), list == 0 ? Ruling::fine : Ruling::broken);
     if (list == 1) EXPECT_EQ(d.rule(), "pcp.remote");
+  }
+}
+
+// A context that cannot move frees to, refills and drains the list of its own CPU; one that can move may be anywhere.
+TEST(Placement, AListIsChangedOnItsOwnCpu) {
+  machine::Shape shape = toy();
+  shape.cpus = 2;
+  shape.pcp_high = 6;
+  shape.pcp_batch = 2;
+  struct Row {
+    const char* what;
+    Ruling (*step)(Driver&, std::uint8_t list);
+  };
+  const Row rows[] = {
+      {"free",
+       [](Driver& d, std::uint8_t list) {
+         d.alloc(0, 1024, 0);
+         d.call(free_of(0));
+         return d.placed(EventKind::parked, 1024, list);
+       }},
+      {"refill",
+       [](Driver& d, std::uint8_t list) {
+         d.call(program::AllocPage{Out{0}, {0}});
+         return d.placed(EventKind::refilled, 1024, list);
+       }},
+      {"drain",
+       [](Driver& d, std::uint8_t list) {
+         d.cpu = list;
+         d.alloc(0, 1024, 0);
+         d.call(free_of(0));
+         d.placed(EventKind::parked, 1024, list);
+         d.returned();
+         d.cpu = 0;
+         d.call(program::DrainLocalPages{});
+         return d.placed(EventKind::drained, 1024, list);
+       }},
+  };
+  for (const Row& row : rows) {
+    for (const std::uint8_t list : {0, 1}) {
+      for (const std::uint32_t preempt_count : {0u, 1u}) {
+        Driver d(shape);
+        d.preempt_count = preempt_count;
+        const bool wrong = list == 1 && preempt_count == 1;
+        EXPECT_EQ(row.step(d, list), wrong ? Ruling::broken : Ruling::fine) << row.what << int{list};
+        if (wrong) EXPECT_EQ(d.rule(), "pcp.remote") << row.what;
+      }
+    }
   }
 }
 

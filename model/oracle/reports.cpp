@@ -8,6 +8,14 @@
 
 namespace memtorture::oracle {
 
+namespace {
+
+std::string_view reason_name(std::uint64_t reason) {
+  return machine::bad_page_reasons[reason < std::size(machine::bad_page_reasons) ? reason : 0];
+}
+
+}  // namespace
+
 Ruling Oracle::State::on_report(const Event& event, Flight& f) {
   const auto kind = static_cast<ReportKind>(event.detail);
   const unsigned k = event.detail;
@@ -15,7 +23,10 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
   if (f.active) {
     f.use_reports();
     if (f.seen[k] != many) ++f.seen[k];
-    if (f.seen[k] <= f.most[k] || f.most[k] == many) return Ruling::fine;
+    if (f.seen[k] <= f.most[k] || f.most[k] == many) {
+      if (kind != ReportKind::bad_page || f.nmi || (f.reasons >> event.value & 1) != 0) return Ruling::fine;
+      return wrong_reason(event);
+    }
   }
   // What a program's own locks and counts say outside of the allocator is between the program and the machine.
   const bool machines_own =
@@ -30,7 +41,8 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
       if (allocating_now && (f.seen[k] == 1 || f.request.act == Act::client_add)) return Ruling::fine;
       break;
     case ReportKind::bad_page:
-      if (allocating_now && discard_flawed(f, event.pfn)) return Ruling::fine;
+      if (allocating_now && discard_flawed(f, event.pfn))
+        return (flaw_reasons(event.pfn, 1) >> event.value & 1) != 0 ? Ruling::fine : wrong_reason(event);
       break;
     case ReportKind::poison: {
       const std::uint32_t frames =
@@ -56,10 +68,14 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
     case ReportKind::lock_unowned: return broken("lock.misuse", machine::no_pfn, std::string(name));
     default: break;
   }
-  return broken(
-      "page.report.spurious", event.pfn,
-      fmt::format("{} ({})", name,
-                  machine::bad_page_reasons[event.value < std::size(machine::bad_page_reasons) ? event.value : 0]));
+  return broken("page.report.spurious", event.pfn, fmt::format("{} ({})", name, reason_name(event.value)));
+}
+
+// A bad page report is owed here, but not for what it says.
+Ruling Oracle::State::wrong_reason(const Event& event) {
+  return broken("page.report.reason", event.pfn,
+                fmt::format("a bad page report for \"{}\" while {}", reason_name(event.value),
+                            geometry.absent(event.pfn) ? "absent" : whose(event.pfn)));
 }
 
 Ruling Oracle::State::judge_reports(Flight& f) {
@@ -79,6 +95,10 @@ Ruling Oracle::State::judge_reports(Flight& f) {
                     fmt::format("{}: {} came, {} owed", name, f.seen[k], f.most[k]));
     }
   }
+  constexpr unsigned oom = static_cast<unsigned>(ReportKind::oom_kill);
+  if (f.seen[oom] != std::min(f.kills, many))
+    return broken(f.seen[oom] < f.kills ? RuleId("page.report.missing") : RuleId("page.report.spurious"),
+                  machine::no_pfn, fmt::format("{} kills, {} reports of them", f.kills, f.seen[oom]));
   const unsigned context_reports =
       f.seen[static_cast<unsigned>(ReportKind::sleeping)] + f.seen[static_cast<unsigned>(ReportKind::scheduling)];
   if (f.owes_context_report && context_reports == 0)

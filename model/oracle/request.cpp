@@ -116,7 +116,10 @@ struct Translate {
   void operator()(const Schedule&) { r.act = Act::schedule; }
   void operator()(const CondResched&) { r.act = Act::cond_resched; }
   void operator()(const Msleep&) { r.act = Act::msleep; }
-  void operator()(const BlemishPage& o) { on(Act::blemish, o.in); }
+  void operator()(const BlemishPage& o) {
+    on(Act::blemish, o.in);
+    r.byte = static_cast<std::uint8_t>(o.flaw.value);
+  }
   void operator()(const Forget& o) { on(Act::forget, o.in); }
   // Scopes show in the task flags of later calls; the rest has no meaning for pages.
   void operator()(const FreeNull&) {}

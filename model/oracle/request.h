@@ -55,7 +55,7 @@ struct Request {
   std::uint8_t order = 0;
   std::int8_t node = -1;
   bool by_address = false;  // the function deals in addresses
-  std::uint8_t byte = 0;    // poke; kind of client; lock
+  std::uint8_t byte = 0;    // poke; kind of client or of flaw; lock
   std::uint16_t out = 0;
   program::In in{};
   std::uint32_t gfp = 0;

@@ -26,6 +26,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"page.fail.reclaim", RuleKind::rule, "P-RECLAIM-2", "a blocking request is not refused before reclaim was tried"},
     {"page.report.missing", RuleKind::rule, "P-PAGE-7, P-PAGE-11, P-CTX-1, P-OOM-6, P-BUDDY-9", "an owed report did not come"},
     {"page.report.spurious", RuleKind::rule, "P-OOM-6, P-SYS-10", "a report that nobody had earned"},
+    {"page.report.reason", RuleKind::rule, "P-PAGE-7, P-PAGE-11", "a bad page report tells what is wrong with the page"},
     // --- zones
     {"zone.bound", RuleKind::rule, "P-ZONE-3, P-ZONE-6, P-PAGE-23", "the zone of the result is not above the highest zone that the flags allow"},
     {"zone.span", RuleKind::rule, "P-ZONE-2, P-PAGE-20", "all frames of a block lie in one zone of one node"},
@@ -71,18 +72,19 @@ inline constexpr RuleRow rule_rows[] = {
     {"gfp.repeat", RuleKind::rule, "P-RECLAIM-2", "__GFP_REPEAT above order 3 is not refused while reclaim makes progress and has freed less than the request"},
     {"gfp.nofail", RuleKind::rule, "P-RECLAIM-2", "__GFP_NOFAIL that may sleep is never refused below MAX_ORDER"},
     // --- context
-    {"ctx.balance", RuleKind::rule, "P-CTX-3", "preempt_count and the interrupt flag are the same after a call as before, but for what the call is for"},
+    {"ctx.balance", RuleKind::rule, "P-CTX-3", "preempt_count, the interrupt flag and the task flags are the same after a call as before, but for what the call is for"},
     {"ctx.sleeping", RuleKind::rule, "P-CTX-1", "no might_sleep report without a caller that may not sleep"},
     {"ctx.scheduling", RuleKind::rule, "P-CTX-4", "the allocator never schedules while atomic"},
     {"ctx.processor-id", RuleKind::rule, "P-CTX-5, P-CTX-9", "smp_processor_id reports exactly when preemptible, and tells the CPU"},
     {"lock.misuse", RuleKind::machine, "P-CTX-8, P-CTX-10", "nobody but a program's crime recurses on a lock or releases one that is not held"},
     // --- reclaim and OOM
-    {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients, and only kinds that its flags allow"},
+    {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients, and only kinds that its flags allow; direct reclaim only in zones of the request"},
     {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round reports as much progress as it freed pages"},
     {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim does not recurse"},
-    {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, after reclaim without progress"},
+    {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress"},
     {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
-    {"client.count", RuleKind::audit, "P-SYS-9", "clients hold the pages that were granted to them"},
+    {"kswapd.high", RuleKind::rule, "P-RECLAIM-6", "a woken kswapd raises every zone of its node above the high mark, or leaves nothing reclaimable there"},
+    {"client.count", RuleKind::rule, "P-SYS-9", "clients hold the pages that were granted to them; what add, drop and kill tell is what they moved"},
     // --- faults
     {"fault.honoured", RuleKind::rule, "P-FAULT-6", "an injected failure refuses the request, without reclaim and without a failure report"},
     {"fault.nofail", RuleKind::rule, "P-FAULT-5", "__GFP_NOFAIL requests are never injected"},

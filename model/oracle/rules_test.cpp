@@ -1,7 +1,10 @@
-// README and rule_table() say the same; ids are unique; every rule has an example.
+// README and rule_table() say the same; ids are unique; every rule has an example and a test of its own.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -33,6 +36,30 @@ TEST(Rules, ReadmeAndTableAreEqual) {
 TEST(Rules, IdsAreUnique) {
   std::set<std::string_view> ids;
   for (const RuleRow& row : rule_table()) EXPECT_TRUE(ids.insert(row.id).second) << row.id;
+}
+
+// Some test beside this one names the rule as the one that a history must get.
+TEST(Rules, EveryRuleHasATest) {
+  struct Untested {
+    std::string_view id, reason;
+  };
+  constexpr Untested exceptions[] = {
+      {"page.conserve",
+       "the sum of counts that other rules compare one by one: fails only if the ledger itself is wrong"},
+  };
+  std::string sources;
+  for (const auto& entry : std::filesystem::directory_iterator(std::string(MT_SOURCE_DIR) + "/model/oracle")) {
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with("_test.cpp") || name == "rules_test.cpp") continue;
+    std::ifstream file(entry.path());
+    sources.append(std::istreambuf_iterator<char>(file), {});
+  }
+  ASSERT_FALSE(sources.empty());
+  for (const RuleRow& row : rule_table()) {
+    const bool tested = sources.find('"' + std::string(row.id) + '"') != std::string::npos;
+    const bool excepted = std::ranges::find(exceptions, row.id, &Untested::id) != std::end(exceptions);
+    EXPECT_NE(tested, excepted) << row.id;
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 //   reports.cpp    which report is owed
 //   context.cpp    sleeping, balance, locks
 //   reclaim.cpp    reclaim, clients, OOM
+//   kswapd.cpp     what a woken kswapd owes
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -29,6 +30,12 @@ namespace memtorture::oracle {
 
 using machine::IrqFlag;
 using machine::ReportKind;
+
+using ReasonSet = std::uint8_t;  // bit r = BadPageReason r
+template <class... R>
+constexpr ReasonSet reasons(R... reason) {
+  return static_cast<ReasonSet>((0u | ... | (1u << static_cast<unsigned>(reason))));
+}
 
 inline constexpr unsigned contexts_max =
     program::programs_max + machine::nodes_max + 1;  // programs, kswapds, the harness
@@ -73,7 +80,12 @@ struct FlightState {
   bool must_be_refused = false;
   bool impossible_zone = false;
   bool faulted = false, reclaim_faulted = false;
-  bool in_reclaim = false, kills_made = false;
+  bool in_reclaim = false;
+  bool killed = false;                        // since the last round of reclaim
+  std::uint32_t kills = 0, victim_pages = 0;  // of all kills; given up by the victim of the one that is under way
+  std::uint32_t client_moves = 0;             // client_add, client_drop: pages so far
+  std::uint64_t client_held = 0;              // client_drop: pages of the kind at the call
+  ReasonSet reasons = 0;                      // that a bad page report may give
   std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
@@ -115,6 +127,18 @@ struct ContextState {
   Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
 };
 
+struct Flaw {  // a frame whose descriptor was blemished
+  Pfn frame;
+  ReasonSet reasons;
+};
+
+// The last time that kswapd of a node was woken (kswapd.cpp).
+struct Wake {
+  bool judged = false, ever = false;
+  std::uint8_t order = 0;
+  std::array<std::uint64_t, zones_max> taken{}, client_grants{};  // ZoneState's, at that time
+};
+
 struct Corrupt {  // a free frame that a crime wrote to
   Pfn frame;
   bool owed;  // the poison report is owed (else: possible)
@@ -136,9 +160,10 @@ struct Oracle::State {
   std::uint32_t run = 0, serial = 0;
   machine::Shape shape;
   bool built = false;
-  std::vector<Pfn> flaws;  // frames whose descriptor was blemished
+  std::vector<Flaw> flaws;
   std::vector<Corrupt> corrupt;
-  std::uint8_t nodes_woken = 0;                                                // kswapds woken so far in this run
+  std::array<Wake, machine::nodes_max> wakes{};
+  unsigned kswapds_started = 0;  // nodes whose kswapd was ever woken in this run
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   bool over = false;
@@ -177,6 +202,7 @@ struct Oracle::State {
     return mutators == 1 && changes == f.changes;
   }  // nobody else changed memory so far
   bool may_wait_forever(unsigned index, unsigned depth) const;
+  bool nothing_will_come(const Flight&) const;
   std::uint32_t state_class() const;
 
   // alloc.cpp
@@ -225,17 +251,20 @@ struct Oracle::State {
   Ruling judge_contents(const Event&);
   Ruling judge_poison(Flight&, Pfn first, std::uint32_t frames);
   unsigned flaws_in(Pfn first, std::uint32_t frames) const;
+  ReasonSet flaw_reasons(Pfn first, std::uint32_t frames) const;
   bool discard_flawed(Flight&, Pfn frame);
 
   // placement.cpp
   Ruling on_parked(const Event&, unsigned index);
   Ruling on_refilled(const Event&, unsigned index);
   Ruling on_drained(const Event&, unsigned index);
+  bool is_out_of_reach(const Flight&, unsigned cpu) const;
   Ruling judge_drain(const Event&, Flight&);
 
   // reports.cpp
   Ruling on_report(const Event&, Flight&);
   Ruling judge_reports(Flight&);
+  [[gnu::cold]] Ruling wrong_reason(const Event&);
 
   // context.cpp
   Ruling call_context(const Event&, Flight&, unsigned index);
@@ -249,10 +278,17 @@ struct Oracle::State {
   Ruling on_io(const Event&, Flight&);
   Ruling on_client_granted(const Event&, unsigned index);
   Ruling on_client_released(const Event&, unsigned index);
+  Ruling judge_added(const Event&, Flight&);
+  Ruling judge_dropped(const Event&, Flight&);
   void settle_client(unsigned index);
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
   bool reclaimable(const Flight&) const;
+
+  // kswapd.cpp
+  void on_kswapd_woken(const Event&, Flight&);
+  void excuse_kswapd(unsigned node) { wakes[node].judged = false; }
+  Ruling on_quiet();
 
   // audit.cpp
   struct Auditor;

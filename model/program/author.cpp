@@ -144,6 +144,8 @@ gfp_t Author::gfp(std::uint8_t order, Form form) {
   const std::uint32_t timid = is_crowded() ? 90 : is_narrow ? 70 : 10;
   if (must_succeed(bits, order) && random_.percent(timid)) bits |= gfp_noretry;
   if (must_succeed(bits, order) && !is_narrow && random_.percent(3)) bits |= gfp_nofail;
+  if ((bits & (gfp_wait | gfp_noretry)) == gfp_wait && order > 3 && !is_crowded() && random_.percent(20))
+    bits |= random_.percent(15) ? gfp_nofail : gfp_repeat;
   return bits;
 }
 
@@ -250,13 +252,17 @@ void Author::release_one() {
 void Author::references() {
   Block& block = owned_[some_block()];
   if (block.form == Form::exact) return emit(PageCount{block.in});
-  emit(GetPage{block.in});
+  In in = block.in;
+  if (block.is_compound && random_.percent(50))  // by a tail
+    in.offset = static_cast<std::uint16_t>(in.offset + random_.below(1U << block.order));
+  emit(GetPage{in});
+  if (random_.percent(30)) emit(PageCount{in});
   if ((block.order == 0 || block.is_compound) && random_.percent(60)) {
     ++block.references;
     return;
   }
   // A second reference to a plain block of several frames goes before the block does.
-  emit(PutPage{block.in});
+  emit(PutPage{in});
 }
 
 void Author::split() {
@@ -343,6 +349,7 @@ void Author::min_free() {
 void Author::clients() {
   const auto kind = static_cast<ClientKind>(random_.below(client_kinds));
   if (random_.percent(30)) return emit(ClientDrop{{kind}, {1 + random_.below(64)}});
+  if (random_.percent(20)) return pressure();
   static constexpr gfp_t flags[] = {GFP_ATOMIC,
                                     GFP_NOWAIT | gfp_nowarn,
                                     GFP_HIGHUSER | gfp_noretry,
@@ -352,6 +359,18 @@ void Author::clients() {
   const std::uint32_t pages = 1 + random_.below(random_.percent(70) ? 40 : case_.shape.frames());
   emit(ClientAdd{{kind}, {pages}, {one_of(flags, random_)}});
   if (kind == ClientKind::process) style_.pages_taken += pages;  // the others are reclaimed when asked for
+}
+
+// Pages that reclaim may take fill memory; then a large request has to have many of them taken.
+void Author::pressure() {
+  static constexpr ClientKind kinds[] = {ClientKind::clean, ClientKind::clean, ClientKind::dirty, ClientKind::anon};
+  emit(ClientAdd{{one_of(kinds, random_)}, {case_.shape.frames()}, {GFP_ATOMIC | gfp_highmem | gfp_nowarn}});
+  static constexpr gfp_t flags[] = {GFP_KERNEL | gfp_repeat, GFP_KERNEL | gfp_nowarn, GFP_KERNEL | gfp_noretry,
+                                    GFP_ATOMIC | gfp_nowarn};
+  const auto order = static_cast<std::uint8_t>(random_.below(case_.shape.orders));
+  gfp_t bits = one_of(flags, random_);
+  if (must_succeed(bits, order) && is_crowded()) bits |= gfp_noretry;
+  own({.in = {granted(order, bits)}, .is_low = true, .order = order});
 }
 
 // What was free at the start is free again: all given back and merged, the largest block can be had.
@@ -412,7 +431,7 @@ void Author::sleep() {
     case 0: return emit(MightSleep{});
     case 1: return emit(Schedule{});
     case 2: return emit(CondResched{});
-    case 3: return emit(WakeUp{{static_cast<std::uint8_t>(random_.below(locks_max))}});
+    case 3: return emit(WakeUp{{static_cast<std::uint8_t>(random_.below(rendezvous_queue))}});
     default: return emit(Msleep{{1 + random_.below(10)}});
   }
 }

@@ -36,6 +36,8 @@ enum class Action : std::uint8_t {
 };
 inline constexpr std::size_t actions = 20;
 
+inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
+
 // What the programs of one case share: the swarm's taste, and how much of memory is taken.
 struct Style {
   std::array<std::uint32_t, actions> weights{};
@@ -93,6 +95,7 @@ class Author {
   void drain();
   void min_free();
   void clients();
+  void pressure();
   void whole_again();
   void section();
   void scope();

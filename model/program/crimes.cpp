@@ -60,8 +60,12 @@ void poke_outside(Author& a) {
   a.emit(Poke{{block(a, 0)}, {a.random().percent(50) ? page : -1}, some_byte(a)});
 }
 void poke_freed(Author& a) {
-  a.emit(Poke{{freed_page(a)}, {a.random().below(4096)}, some_byte(a)});
-  block(a, 0);
+  const std::uint8_t order = a.random().percent(50) ? 0 : some_order(a, 0);
+  const Slot slot = block(a, order);
+  a.emit(FreePagesOf{{slot}, {order}});
+  const auto bytes = static_cast<std::uint32_t>(a.the_case().shape.page_bytes() << order);
+  a.emit(Poke{{slot}, {a.random().below(bytes)}, some_byte(a)});
+  block(a, order, a.random().percent(40) ? gfp_zero : 0);
 }
 void read_freed(Author& a) { a.emit(CheckContents{{freed_page(a)}}); }
 void split_wrongly(Author& a) {
@@ -102,7 +106,15 @@ void lock_twice(Author& a) {
   a.emit(SpinUnlockOp{{1}});
 }
 void sleep_in_handler(Author& a) { a.granted(0, GFP_KERNEL); }
-void enter_from_nmi(Author& a) { block(a, 0); }
+void enter_from_nmi(Author& a) {
+  switch (a.random().below(5)) {
+    case 0: return a.emit(PutPage{{wild(a)}});
+    case 1: return a.emit(FreePagesOf{{wild(a)}, {0}});
+    case 2: return a.emit(DrainLocalPages{});
+    case 3: return a.emit(SetMinFreeKbytes{{64}});
+    default: block(a, 0);
+  }
+}
 
 using Crime = void (*)(Author&);
 constexpr Crime anywhere[] = {double_free,   interior_free,  wrong_order,    wild_free,    get_freed,

@@ -39,6 +39,11 @@ class Generator {
  private:
   static constexpr std::size_t no_criminal = ~std::size_t{0};
 
+  struct Shared {  // a compound block with two owners
+    Slot slot = 0;
+    std::uint8_t order = 0;
+  };
+
   void shape() {
     case_.shape = random_shape(random_);
     machine::Shape fewer = case_.shape;
@@ -91,17 +96,38 @@ class Generator {
   }
 
   // Sleepers wait at their start, before anything can hold them up, and the waker sleeps first: virtual time passes
-  // only when nobody can run, so all sleepers are asleep when it wakes them.
+  // only when nobody can run, so all sleepers are asleep when it wakes them. That is the one order between programs
+  // which holds in every schedule, so it is where a block can change hands: the waker takes a reference for the
+  // sleeper, and both drop theirs at the same time.
   void rendezvous_begin() {
     const auto is_task = [](const Program& p) { return p.kind == ContextKind::task; };
-    if (!has_contexts_ || std::ranges::count_if(case_.programs, is_task) < 2 || !random_.percent(4)) return;
-    queue_ = Lock{static_cast<std::uint8_t>(random_.below(locks_max))};
-    case_.programs[0].ops.push_back(WaitEvent{*queue_});
+    if (!has_contexts_ || std::ranges::count_if(case_.programs, is_task) < 2 || !random_.percent(6)) return;
+    queue_ = Lock{rendezvous_queue};
+    auto& sleeper = case_.programs[0].ops;
+    sleeper.push_back(WaitEvent{*queue_});
+    shared_.resize(random_.below(4));
+    for (Shared& block : shared_) {
+      block = {add_slot(case_),
+               static_cast<std::uint8_t>(random_.below(std::min<std::uint32_t>(3, case_.shape.orders)))};
+      if (random_.percent(50)) sleeper.push_back(GetPage{{block.slot}});
+      if (std::holds_alternative<GetPage>(sleeper.back())) drop(sleeper, block);
+      drop(sleeper, block);
+    }
   }
   void rendezvous_end() {
     if (!queue_) return;
-    case_.programs[1].ops.push_back(Msleep{{100}});
-    case_.programs[1].ops.push_back(WakeUp{*queue_});
+    auto& waker = case_.programs[1].ops;
+    for (const Shared& block : shared_) {
+      waker.push_back(
+          AllocPages{{block.slot}, {subject::GFP_KERNEL | subject::gfp_noretry | subject::gfp_comp}, {block.order}});
+      waker.push_back(GetPage{{block.slot}});
+    }
+    waker.push_back(Msleep{{100}});
+    waker.push_back(WakeUp{*queue_});
+    for (const Shared& block : shared_) drop(waker, block);
+  }
+  void drop(std::vector<Op>& ops, const Shared& block) {
+    ops.push_back(random_.percent(50) ? Op(PutPage{{block.slot}}) : Op(FreePagesOf{{block.slot}, {block.order}}));
   }
 
   void departures() {
@@ -118,6 +144,7 @@ class Generator {
   bool has_contexts_ = false;
   std::size_t criminal_ = no_criminal;
   std::optional<Lock> queue_;
+  std::vector<Shared> shared_;
 };
 
 }  // namespace

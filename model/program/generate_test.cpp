@@ -72,7 +72,14 @@ class Judge {
   explicit Judge(const Case& c) : case_(c) {}
 
   unsigned crimes() {
-    for (const Program& program : case_.programs) judge(program);
+    // Who waits at its start may be given blocks by the others, never the other way round.
+    const auto waits = [](const Program& p) {
+      return !p.ops.empty() && std::holds_alternative<WaitEvent>(p.ops.front());
+    };
+    for (const Program& program : case_.programs)
+      if (!waits(program)) judge(program);
+    for (const Program& program : case_.programs)
+      if (waits(program)) judge(program);
     return crimes_;
   }
 
@@ -126,7 +133,8 @@ class Judge {
   }
 
   void use(const Op& op, In in) {
-    const auto found = units_.find({in.slot, in.offset});
+    auto found = units_.find({in.slot, in.offset});
+    if (found == units_.end() && by_any_frame(op)) found = compound_of(in);
     blame(found == units_.end());
     if (found == units_.end()) return;
     Unit& unit = found->second;
@@ -159,6 +167,16 @@ class Judge {
       blame(unit.is_part && (std::holds_alternative<Fill>(op) || std::holds_alternative<CheckContents>(op)));
       blame(std::holds_alternative<Forget>(op) || std::holds_alternative<BlemishPage>(op));
     }
+  }
+
+  static bool by_any_frame(const Op& op) {
+    return std::holds_alternative<GetPage>(op) || std::holds_alternative<PutPage>(op) ||
+           std::holds_alternative<PageCount>(op);
+  }
+  std::map<Place, Unit>::iterator compound_of(In in) {
+    const auto head = units_.find({in.slot, 0});
+    const bool covers = head != units_.end() && head->second.is_compound && in.offset < 1U << head->second.order;
+    return covers ? head : units_.end();
   }
 
   void context(const Op& op, bool is_task) {

@@ -55,11 +55,13 @@ std::vector<Field> candidates(Field field) {
   if constexpr (std::is_same_v<Field, Client> || std::is_same_v<Field, Flaw>) {
     return {{T{}}};
   } else {
-    return {{T(0)},
-            {T(1)},
-            {static_cast<T>(field.value / 2)},
-            {static_cast<T>(field.value - (field.value > 0 ? 1 : -1))},
-            {static_cast<T>(-1)}};
+    // Down to a half, or by a quarter, an eighth ... of itself, or by one: the smallest value that still shows a bug is
+    // found in a logarithmic number of steps, and its being the smallest takes as many refusals.
+    std::vector<Field> all = {{T(0)}, {T(1)}, {static_cast<T>(-1)}};
+    for (T step = static_cast<T>(field.value / 2); step != 0; step = static_cast<T>(step / 2)) {
+      all.push_back({static_cast<T>(field.value - step)});
+    }
+    return all;
   }
 }
 std::vector<Gfp> candidates(Gfp gfp) {

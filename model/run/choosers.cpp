@@ -10,6 +10,9 @@ using machine::Option;
 
 namespace {
 
+// The count of visits stops here (machine::Context): a departure at a later visit could not be written down.
+constexpr std::uint16_t visits_told_apart = 255;
+
 // A die that depends on where it is thrown and on nothing else.
 std::uint64_t luck(const Moment& moment) {
   const std::uint64_t where = (std::uint64_t{moment.who} << 48) ^ (std::uint64_t{moment.op} << 16) ^
@@ -79,6 +82,7 @@ std::uint32_t RandomChooser::points_until(std::uint32_t permille) {
 bool RandomChooser::interested(const Moment& moment) {
   scheduled_ = schedule_.interested(moment);
   if (scheduled_) return true;
+  if (moment.visit >= visits_told_apart) return false;
   const bool fault = moment.site.is_fault();
   std::uint32_t& quiet = fault ? quiet_faults_ : quiet_points_;
   if (quiet != 0) {

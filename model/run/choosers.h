@@ -13,6 +13,7 @@ namespace memtorture::run {
 // Run to completion, no faults, no interrupts before the end.
 class StraightChooser final : public machine::Chooser {
  public:
+  bool may_depart() const override { return false; }
   bool interested(const machine::Moment&) override { return false; }
   std::uint32_t choose(const machine::Moment&, std::span<const machine::Option>) override { return 0; }
   bool roll(const machine::Moment&, std::uint32_t) override { return false; }
@@ -24,6 +25,7 @@ class StraightChooser final : public machine::Chooser {
 class ReplayChooser final : public machine::Chooser {
  public:
   explicit ReplayChooser(std::span<const machine::Departure> schedule);  // sorted by `at`; kept by reference
+  bool may_depart() const override { return !schedule_.empty(); }
   bool interested(const machine::Moment& moment) override;
   std::uint32_t choose(const machine::Moment& moment, std::span<const machine::Option> options) override;
   bool roll(const machine::Moment& moment, std::uint32_t percent) override;

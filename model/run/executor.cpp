@@ -105,7 +105,7 @@ void Executor::audit_if_due() {
 }
 
 void Executor::audit() {
-  if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
+  if (view_ != nullptr && options_.audit_every != audit_never && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
 }
 
 // --- blocks -----------------------------------------------------------------------------------------------------------

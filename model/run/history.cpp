@@ -54,13 +54,33 @@ std::string result_text(const Case& the_case, const Event& event) {
   return text;
 }
 
+// The line that a K26 kernel would print (domain.md 1.7, 2.6, 9.5, 9.7, 20.4), for those reports that it has one for.
+std::string kernel_line(const Case& the_case, const Event& event) {
+  using enum machine::ReportKind;
+  const std::string comm = context_name(the_case, event.who);
+  const std::string_view header = machine::row(static_cast<machine::ReportKind>(event.detail)).header;
+  switch (static_cast<machine::ReportKind>(event.detail)) {
+    case bad_page: return fmt::format("{}{}  pfn:{:05x}", header, comm, event.pfn);
+    case allocation_failure: return fmt::format("{}: {}. order:{}, mode:{:#x}", comm, header, event.order, event.gfp);
+    case oom_kill: return fmt::format("{}{}{:#x}, order={}, oom_adj=0", comm, header, event.gfp, event.order);
+    case sleeping:
+      return fmt::format("{} the allocator: in_atomic(): {}, irqs_disabled(): {}, pid: {}, name: {}", header, event.preempt_count != 0 ? 1 : 0,
+                         event.irqs == machine::IrqFlag::off ? 1 : 0, event.who, comm);
+    case scheduling: return fmt::format("{} {}/{}/{:#010x}", header, comm, event.who, event.preempt_count);
+    case processor_id: return fmt::format("{}{:08x}] code: {}/{}", header, event.preempt_count, comm, event.who);
+    case lock_recursion:
+    case lock_unowned: return fmt::format("{}{}, {}/{}", header, event.cpu, comm, event.who);
+    default: return std::string(header);
+  }
+}
+
 std::string report_text(const Case& the_case, const Event& event) {
-  const auto& row = machine::row(static_cast<machine::ReportKind>(event.detail));
-  std::string text = fmt::format("report {}", row.name);
+  const auto kind = static_cast<machine::ReportKind>(event.detail);
+  std::string text = kernel_line(the_case, event) + fmt::format(" [{}", machine::row(kind).name);
   if (event.pfn != machine::no_pfn) text += " " + frame_name(the_case.shape, event.pfn);
-  if (event.value != 0 && event.value < std::size(machine::bad_page_reasons)) text += fmt::format(" ({})", machine::bad_page_reasons[event.value]);
-  if (event.gfp != 0) text += fmt::format(" order {} gfp {}", event.order, program::print_gfp(event.gfp));
-  return text;
+  if (event.value != 0 && event.value < std::size(machine::bad_page_reasons)) text += fmt::format(", {}", machine::bad_page_reasons[event.value]);
+  if (event.gfp != 0 || kind == machine::ReportKind::allocation_failure) text += ", " + program::print_gfp(event.gfp);
+  return text + "]";
 }
 
 std::string nested_text(const Case& the_case, const Event& event) {
@@ -89,6 +109,7 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
     case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
     case EventKind::left: return "end";
+    case EventKind::quiet: break;
   }
   return "";
 }

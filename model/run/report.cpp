@@ -39,7 +39,11 @@ void print_life(std::string& text, const Case& the_case, const Outcome& outcome)
   if (life.size() > shown_max) life.erase(life.begin(), life.end() - shown_max);
   fmt::format_to(std::back_inserter(text), "Life of frame {}:\n", frame_name(the_case.shape, outcome.finding.pfn));
   for (const Event& event : life) {
-    fmt::format_to(std::back_inserter(text), " {}.{} {}\n", context_name(the_case, event.who), event.op == harness_op ? 0 : event.op,
+    if (event.op == harness_op) {
+      text += print_history(the_case, {event});
+      continue;
+    }
+    fmt::format_to(std::back_inserter(text), " {}.{} {}\n", context_name(the_case, event.who), event.op,
                    operation_text(the_case, event.who, event.op));
     text += print_history(the_case, {event});
   }

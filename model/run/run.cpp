@@ -1,6 +1,6 @@
 // One run, from boot to verdict:
 //
-//   boot -> oracle.begin -> programs run, every event judged -> harness gives everything back -> oracle.end -> audit
+//   boot -> oracle.begin -> programs run, every event judged -> quiet -> harness gives everything back -> oracle.end -> audit
 //
 // A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is demanded.
 #include "model/run/run.h"
@@ -77,6 +77,8 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   for (const auto& departure : outcome_.departures) outcome_.statistics.interrupts += departure.take.move == machine::Move::deliver;
   tape_.judge_logs();
   conclude(the_case, result);
+  if (outcome_.verdict == Verdict::pass && !tape_.is_over() && result.reason == StopReason::finished)
+    tape_.emit({.kind = oracle::EventKind::quiet});
   if (outcome_.verdict == Verdict::pass && !tape_.is_over()) clean_up(chooser, limits);
   if (outcome_.verdict == Verdict::pass && !oracle_.crime().rule.empty()) {
     outcome_.verdict = Verdict::misuse;

@@ -32,16 +32,13 @@ class Shrinker {
     return try_case(unchanged);
   }
 
+  // Structure first: a value that is made smaller costs as many runs as an operation that is deleted, and most of them
+  // belong to operations that will go.
   void shrink() {
-    bool smaller = true;
-    while (smaller && !exhausted()) {
-      smaller = erase_programs();
-      smaller |= erase_operations();
-      smaller |= erase_fault_rules();
-      smaller |= erase_departures();
-      smaller |= simplify_machine();
-      smaller |= simplify_programs();
-      smaller |= simplify_operations();
+    while (!exhausted()) {
+      while (shrink_structure() && !exhausted()) {
+      }
+      if (!simplify_operations()) break;
     }
     Case tidy = best_;
     program::drop_unused_slots(tidy);
@@ -93,6 +90,16 @@ class Shrinker {
     return any;
   }
 
+  bool shrink_structure() {
+    bool smaller = erase_programs();
+    smaller |= erase_operations();
+    smaller |= erase_fault_rules();
+    smaller |= erase_departures();
+    smaller |= simplify_machine();
+    smaller |= simplify_programs();
+    return smaller;
+  }
+
   bool erase_programs() {
     return best_.programs.size() > 1 && erase_chunks([&] { return best_.programs.size(); },
                         [](Case& c, std::size_t first, std::size_t n) {
@@ -142,14 +149,18 @@ class Shrinker {
     bool any = false;
     for (std::size_t p = 0; p != best_.programs.size(); ++p) {
       for (std::size_t i = 0; i < best_.programs[p].ops.size(); ++i) {
-        for (const program::Op& op : program::simpler(best_.programs[p].ops[i])) {
-          if (!try_edit([&](Case& c) { c.programs[p].ops[i] = op; })) continue;
-          any = true;
-          break;
-        }
+        while (simplify_operation(p, i)) any = true;
       }
     }
     return any;
+  }
+
+  bool simplify_operation(std::size_t p, std::size_t i) {
+    if (p >= best_.programs.size() || i >= best_.programs[p].ops.size()) return false;
+    for (const program::Op& op : program::simpler(best_.programs[p].ops[i])) {
+      if (try_edit([&](Case& c) { c.programs[p].ops[i] = op; })) return true;
+    }
+    return false;
   }
 
   Case best_;

@@ -7,6 +7,10 @@ namespace {
 
 constexpr std::uint32_t quota_alone = 1u << 14;  // points between two looks at the budget when nobody else can run
 
+// A task that sleeps and looks again for ever (a request that may not fail) is the usual livelock; charging more for a
+// sleep than for a point ends it after some thousand rounds instead of tens of thousands.
+constexpr std::uint64_t steps_of_a_sleep = 64;
+
 constexpr std::uint32_t offset_of(ContextKind kind) {
   switch (kind) {
     case ContextKind::task: return 0;
@@ -51,7 +55,8 @@ Fiber& Engine::add(const machine::Strand& strand) {
 }
 
 void Engine::set_alone() {
-  const bool alone = fibers_.size() == 1 && machine_.shape().cpus == 1;  // on two CPUs it could still migrate
+  // On two CPUs a single task could still migrate.
+  const bool alone = !chooser_->may_depart() || (fibers_.size() == 1 && machine_.shape().cpus == 1);
   for (Fiber* fiber : fibers_) {
     fiber->alone = alone;
     fiber->quota = quota_alone;
@@ -299,7 +304,7 @@ void Engine::sleep(Jiffies jiffies) {
     return;
   }
   Fiber& me = running();
-  result_.steps += 1;
+  result_.steps += steps_of_a_sleep;
   if (result_.steps > steps_budget_) stop(StopReason::livelock);
   me.life = Life::sleeping;
   me.wake_at = now_ + std::max<Jiffies>(jiffies, 1);
@@ -386,6 +391,8 @@ bool Engine::daemon_wait() {
     switch_away();
   }
   me.has_work = false;
+  ++me.op;  // what a daemon does is anchored by its activation
+  me.visits = {};
   return true;
 }
 

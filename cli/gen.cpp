@@ -1,0 +1,81 @@
+// memtorture gen: random cases as text.
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/generating.h"
+#include "cli/io.h"
+#include "model/program/text.h"
+#include "model/shrink/found.h"
+
+namespace memtorture::cli {
+namespace {
+
+struct Options {
+  std::uint64_t seed = 1;
+  std::uint32_t count = 1;
+  std::string out = "-";
+  bool run = false;
+  std::uint32_t audit_every = run::audit_at_end;
+  Generator generator;
+};
+
+// With --run the schedule that the seed gives is taken and written down, along with the verdict.
+std::string text_of(const Options& options, std::uint64_t seed) {
+  program::Case the_case = options.generator.generate(seed);
+  the_case.comment = {
+      fmt::format("memtorture gen --seed {}{}{}", seed, options.generator.words(), options.run ? " --run" : "")};
+  if (options.run) {
+    auto chooser = options.generator.chooser(seed, the_case);
+    const run::Outcome outcome = run::run(the_case, chooser, {.audit_every = options.audit_every});
+    the_case = shrink::reproducer(the_case, outcome);
+  }
+  return program::print(the_case);
+}
+
+void write_folder(const Options& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.out, error);
+  if (error) throw Trouble{Exit::io, fmt::format("{}: cannot create the folder: {}", options.out, error.message())};
+  for (std::uint32_t i = 0; i != options.count; ++i) {
+    const std::uint64_t seed = options.seed + i;
+    write_file(fmt::format("{}/seed-{}.case", options.out, seed), text_of(options, seed));
+  }
+}
+
+Exit act(const Options& options) {
+  if (options.count == 1) {
+    write_file(options.out, text_of(options, options.seed));
+  } else if (options.out == "-") {
+    throw Trouble{Exit::usage, "gen: several cases need a folder: add -o DIR"};
+  } else {
+    write_folder(options);
+  }
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_gen(Command& command) {
+  CLI::App& verb = *command.app.add_subcommand("gen", "Write a random case");
+  auto options = std::make_shared<Options>();
+  verb.add_option("--seed", options->seed, "The case is a function of this number and the options")
+      ->type_name("N")
+      ->check(between(0, ~std::uint64_t{0}))
+      ->capture_default_str();
+  verb.add_option("--count", options->count, "So many cases, of this seed and the following ones")
+      ->type_name("N")
+      ->check(between(1, 1'000'000))
+      ->capture_default_str();
+  verb.add_option("-o,--out", options->out, "Where to write it: a file, with --count a folder")->type_name("FILE|DIR");
+  verb.add_flag("--run", options->run, "Run it as check does, and write down the schedule and the verdict");
+  add_audit(verb, options->audit_every);
+  add_generator(verb, options->generator);
+  verb.footer(
+      "Examples:\n"
+      "  memtorture gen --seed 42\n"
+      "  memtorture gen --seed 42 --run | memtorture replay -\n"
+      "  memtorture gen --seed 1 --count 100 --no-crimes -o out/cases\n");
+  on_chosen(command, verb, options, act);
+}
+
+}  // namespace memtorture::cli

@@ -1,0 +1,159 @@
+// memtorture list: what there is to write into a case, and what can come out. Printed from the tables that the rest of
+// the program works with.
+#include <array>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "allocator/machine/shape.h"
+#include "allocator/machine/site.h"
+#include "allocator/subject/gfp.h"
+#include "cli/command.h"
+#include "cli/io.h"
+#include "model/oracle/oracle.h"
+#include "model/program/ops.h"
+#include "model/program/text.h"
+
+namespace memtorture::cli {
+namespace {
+
+using Table = std::vector<std::vector<std::string>>;  // the first row names the columns
+
+Table subjects() {
+  return {{"subject", "facets", "meaning"},
+          {"kernel", "pages", "the page layer of a kernel on a simulated machine, as it comes with memtorture"}};
+}
+
+Table machines() {
+  Table table{{"machine", "means", "meaning"}};
+  for (const auto& row : machine::shape_table()) {
+    const auto& shape = row.shape;
+    table.push_back({std::string(row.name),
+                     fmt::format("ram={}M page={}K orders={}", static_cast<double>(shape.ram_bytes) / (1 << 20),
+                                 shape.page_bytes() >> 10, shape.orders),
+                     std::string(row.meaning)});
+  }
+  return table;
+}
+
+// A parameter as help shows it; one overload a field type.
+std::string_view parameter(program::Out) { return "SLOT ="; }
+std::string_view parameter(program::In) { return "SLOT"; }
+std::string_view parameter(program::Gfp) { return "GFP"; }
+std::string_view parameter(program::Order) { return "ORDER"; }
+std::string_view parameter(program::Node) { return "NODE"; }
+std::string_view parameter(program::Bytes) { return "BYTES"; }
+std::string_view parameter(program::Offset) { return "OFFSET"; }
+std::string_view parameter(program::Byte) { return "BYTE"; }
+std::string_view parameter(program::Count) { return "COUNT"; }
+std::string_view parameter(program::Frame) { return "FRAME"; }
+std::string_view parameter(program::Lock) { return "LOCK"; }
+std::string_view parameter(program::Client) { return "CLIENT"; }
+std::string_view parameter(program::Flaw) { return "FLAW"; }
+
+template <class Op>
+std::string usage() {
+  std::string before, after;
+  const auto add = [&]<class Field>(Field Op::*) {
+    if constexpr (std::is_same_v<Field, program::Out>) {
+      before = fmt::format("{} ", parameter(Field{}));
+    } else {
+      after += fmt::format(" {}", parameter(Field{}));
+    }
+  };
+  std::apply([&](auto... member) { (add(member), ...); }, Op::fields());
+  return fmt::format("{}{}{}", before, Op::name, after);
+}
+
+Table operations() {
+  Table table{{"operation", "written", "meaning"}};
+  program::for_each_op_type(
+      [&]<class Op>() { table.push_back({std::string(Op::name), usage<Op>(), std::string(Op::meaning)}); });
+  return table;
+}
+
+Table sites() {
+  Table table{{"site", "use", "meaning"}};
+  for (const auto& row : machine::site_table) {
+    table.push_back(
+        {std::string(row.name), row.use == machine::SiteUse::fault ? "fault" : "point", std::string(row.meaning)});
+  }
+  return table;
+}
+
+Table rules() {
+  constexpr std::string_view kinds[] = {"rule", "crime", "audit", "machine"};
+  Table table{{"rule", "kind", "source", "meaning"}};
+  for (const auto& row : oracle::rule_table()) {
+    table.push_back({std::string(row.id), std::string(kinds[static_cast<unsigned>(row.kind)]), std::string(row.source),
+                     std::string(row.meaning)});
+  }
+  return table;
+}
+
+Table flags() {
+  constexpr std::string_view groups[] = {"type", "zone", "action", "alias"};
+  Table table{{"flag", "bits", "group", "meaning"}};
+  for (const auto& row : subject::gfp_table) {
+    table.push_back({std::string(row.name), fmt::format("{:#x}", row.bits),
+                     std::string(groups[static_cast<unsigned>(row.group)]), std::string(row.meaning)});
+  }
+  return table;
+}
+
+struct Topic {
+  std::string_view name;
+  Table (*table)();
+};
+constexpr Topic topics[] = {{"subjects", subjects}, {"machines", machines}, {"operations", operations},
+                            {"sites", sites},       {"rules", rules},       {"flags", flags}};
+
+std::string json_text(const Table& table) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (std::size_t i = 1; i != table.size(); ++i) {
+    nlohmann::ordered_json row;
+    for (std::size_t j = 0; j != table[i].size(); ++j) row[table[0][j]] = table[i][j];
+    json.push_back(std::move(row));
+  }
+  return json.dump(1) + "\n";
+}
+
+struct Options {
+  std::string topic;
+  bool json = false;
+};
+
+Exit act(const Options& options) {
+  const auto* topic = std::ranges::find(topics, options.topic, &Topic::name);
+  print(options.json ? json_text(topic->table()) : columns(topic->table()));
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_list(Command& command) {
+  CLI::App& verb = *command.app.add_subcommand("list", "Say what there is: operations, machines, rules, ...");
+  auto options = std::make_shared<Options>();
+  std::string words;
+  std::vector<std::string> names;
+  for (const Topic& topic : topics) {
+    words += (words.empty() ? "" : "|") + std::string(topic.name);
+    names.emplace_back(topic.name);
+  }
+  const auto known = [names, words](const std::string& word) {
+    return std::ranges::find(names, word) != names.end() ? std::string()
+                                                         : fmt::format("expected one of {}, found '{}'", words, word);
+  };
+  verb.add_option("TOPIC", options->topic, "What to list")
+      ->required()
+      ->type_name(words)
+      ->check(CLI::Validator(known, ""));
+  verb.add_flag("--json", options->json, "As a JSON array of objects");
+  verb.footer(
+      "Examples:\n"
+      "  memtorture list operations\n"
+      "  memtorture list rules --json\n");
+  on_chosen(command, verb, options, act);
+}
+
+}  // namespace memtorture::cli

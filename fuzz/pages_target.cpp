@@ -1,0 +1,56 @@
+#include "fuzz/pages_target.h"
+
+#include <utility>
+
+#include "model/program/codec.h"
+
+namespace memtorture::fuzz {
+namespace {
+
+// Programs that wait for ever, legally, are common among random ones and would take most of the time. So few steps that
+// what seems to be a livelock is looked at again with the budget that everybody else uses.
+constexpr std::uint64_t steps_hurried = 10'000;
+
+std::uint64_t hash_of(std::span<const std::uint8_t> bytes) {  // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
+  return hash;
+}
+
+}  // namespace
+
+run::RandomChooser chooser_of(std::span<const std::uint8_t> bytes, const program::Case& decoded) {
+  const std::uint64_t seed = hash_of(bytes);
+  return {seed, run::RandomChooser::swarm_rates(seed), decoded.departures};
+}
+
+PagesTarget::PagesTarget(std::unique_ptr<subject::Subject> subject, std::filesystem::path found,
+                         std::span<std::uint8_t> features)
+    : runner_(std::move(subject)),
+      found_(std::move(found)),
+      options_{.steps_budget = steps_hurried, .features = features} {}
+
+run::Options PagesTarget::unhurried() const {
+  run::Options options = options_;
+  options.steps_budget = run::Options{}.steps_budget;
+  return options;
+}
+
+const run::Outcome& PagesTarget::run(std::span<const std::uint8_t> bytes) {
+  case_ = program::decode(bytes);
+  run::RandomChooser chooser = chooser_of(bytes, case_);
+  outcome_ = &runner_.run(case_, chooser, options_);
+  if (outcome_->verdict == run::Verdict::livelock) outcome_ = &runner_.run(case_, chooser, unhurried());
+  return *outcome_;
+}
+
+std::expected<std::optional<shrink::Found>, std::string> PagesTarget::save() {
+  const run::Outcome outcome = *outcome_;  // the judge runs on the same runner
+  if (!known_.insert(run::signature(case_, outcome)).second) return std::nullopt;
+  const auto judge = [this](const program::Case& candidate) { return runner_.replay(candidate); };
+  // Every run of a livelock uses up its whole step budget.
+  const bool slow = outcome.verdict == run::Verdict::livelock;
+  return shrink::save(found_, case_, outcome, judge, {.runs_budget = slow ? 500u : 10'000u});
+}
+
+}  // namespace memtorture::fuzz
