@@ -50,7 +50,7 @@ std::expected<std::optional<shrink::Found>, std::string> PagesTarget::save() {
   const auto judge = [this](const program::Case& candidate) { return runner_.replay(candidate); };
   // Every run of a livelock uses up its whole step budget.
   const bool slow = outcome.verdict == run::Verdict::livelock;
-  return shrink::save(found_, case_, outcome, judge, {.runs_budget = slow ? 500u : 10'000u});
+  return shrink::save(found_, case_, outcome, judge, {.runs_budget = slow ? 64u : 10'000u});
 }
 
 }  // namespace memtorture::fuzz

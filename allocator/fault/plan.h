@@ -13,13 +13,13 @@ namespace memtorture::fault {
 
 struct Rule {
   machine::Site site = "page.alloc";
-  std::uint8_t probability = 100;      // percent 0..100
-  std::uint32_t seed = 0;              // of the dice: the throw depends on this and on where the visit is, on nothing else
-  std::uint32_t interval = 1;          // only every interval-th eligible visit; >= 1
-  std::int32_t times = -1;             // failures left; -1 unlimited
-  std::uint32_t space = 0;             // budget: while space > size, subtract size and pass (size = pages for page.alloc)
-  std::uint8_t min_order = 0;          // smaller requests pass
-  bool ignore_wait = false;            // requests that may sleep pass (the kernel's default is true; ours hides nothing)
+  std::uint8_t probability = 100;  // percent 0..100
+  std::uint32_t seed = 0;          // of the dice: the throw depends on this and on where the visit is, on nothing else
+  std::uint32_t interval = 1;      // only every interval-th eligible visit; >= 1
+  std::int32_t times = -1;         // failures left; -1 unlimited
+  std::uint32_t space = 0;         // budget: while space > size, subtract size and pass (size = pages for page.alloc)
+  std::uint8_t min_order = 0;      // smaller requests pass
+  bool ignore_wait = false;        // requests that may sleep pass (the kernel's default is true; ours hides nothing)
   bool ignore_highmem = false;
   machine::ContextId task = machine::no_context;  // only this context's visits
   friend bool operator==(const Rule&, const Rule&) = default;

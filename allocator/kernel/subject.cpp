@@ -7,7 +7,8 @@ namespace {
 
 class KernelSubject final : public subject::Subject {
  public:
-  void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, subject::PagesTrace& trace, machine::Witness& witness) override {
+  void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, subject::PagesTrace& trace,
+            machine::Witness& witness) override {
     kernel_.boot(shape, faults, trace, witness);
   }
   machine::Machine& machine() override { return kernel_.machine(); }

@@ -2,8 +2,8 @@
 // that is not the default is a departure: small, named, and enough to replay the run.
 //
 // A departure is anchored by (context, operation, site, visit): "during operation 3 of task a, at its second visit of
-// zone.lock". Code that adds or removes points elsewhere does not move it; deleting an operation deletes its departures.
-// Defaults (index 0): go on, no fault, wake the first waiter.
+// zone.lock". Code that adds or removes points elsewhere does not move it; deleting an operation deletes its
+// departures. Defaults (index 0): go on, no fault, wake the first waiter.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace memtorture::machine {
 
 struct Moment {
   ContextId who = no_context;
-  std::uint32_t op = 0;     // index of the operation within its program; activations for daemons
+  std::uint32_t op = 0;  // index of the operation within its program; activations for daemons
   Site site = "op";
   std::uint16_t visit = 1;  // 1 = first visit of the site during that operation
   friend bool operator==(const Moment&, const Moment&) = default;

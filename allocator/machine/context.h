@@ -1,7 +1,7 @@
 // Where code runs: the context that executes now, its CPU, preempt_count, interrupt flag, and the proofs of permission.
 //
-// preempt_count has K26's field layout (domain.md 1.3) and lives in the context: a handler starts with the count of what
-// it interrupted plus its own offset, so in_interrupt() and in_atomic() are plain reads. Every spin_lock,
+// preempt_count has K26's field layout (domain.md 1.3) and lives in the context: a handler starts with the count of
+// what it interrupted plus its own offset, so in_interrupt() and in_atomic() are plain reads. Every spin_lock,
 // preempt_disable and get_cpu counts (ruling in 1.3: we behave like a fully preemptible debug build).
 //
 // A function that needs preemption off takes `const Pinned&`, one that needs interrupts off takes `const Masked&`:
@@ -25,7 +25,8 @@ inline constexpr std::uint32_t preempt_offset = 1;
 inline constexpr std::uint32_t softirq_offset = 0x100;
 inline constexpr std::uint32_t hardirq_offset = 0x10000;
 inline constexpr std::uint32_t nmi_offset = 0x4000000;
-inline constexpr std::uint32_t preempt_mask = 0xff, softirq_mask = 0xff00, hardirq_mask = 0x3ff0000, nmi_mask = nmi_offset;
+inline constexpr std::uint32_t preempt_mask = 0xff, softirq_mask = 0xff00, hardirq_mask = 0x3ff0000,
+                               nmi_mask = nmi_offset;
 
 enum class IrqFlag : std::uint8_t { on, off };
 
@@ -36,13 +37,13 @@ struct Context {
   Machine* machine = nullptr;
   ContextId id = no_context;
   ContextKind kind = ContextKind::task;
-  std::uint8_t cpu = 0;             // where it runs now
+  std::uint8_t cpu = 0;  // where it runs now
   IrqFlag irqs = IrqFlag::on;
   std::uint32_t preempt_count = 0;
-  std::uint32_t flags = 0;          // TaskFlag bits; handlers start with none
+  std::uint32_t flags = 0;  // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
-  bool alone = true;                // engine: nobody else can run, or nobody wants to decide: points pass
-  std::uint32_t quota = 0;          // engine: points left before it wants to look at the step budget
+  bool alone = true;        // engine: nobody else can run, or nobody wants to decide: points pass
+  std::uint32_t quota = 0;  // engine: points left before it wants to look at the step budget
   // Visits of each site during this operation; they saturate. As many counters as fill whole cache lines.
   std::array<std::uint16_t, (site_count + 31) / 32 * 32> visits{};
 };
@@ -58,24 +59,27 @@ inline bool in_interrupt() { return (current().preempt_count & (softirq_mask | h
 inline bool in_atomic() { return current().preempt_count != 0; }
 inline bool irqs_disabled() { return current().irqs == IrqFlag::off; }
 inline bool preemptible() { return !in_atomic() && !irqs_disabled(); }
-constexpr bool sleepable(std::uint32_t preempt_count, IrqFlag irqs) { return preempt_count == 0 && irqs == IrqFlag::on; }
+constexpr bool sleepable(std::uint32_t preempt_count, IrqFlag irqs) {
+  return preempt_count == 0 && irqs == IrqFlag::on;
+}
 
 // --- engine entry points (machine/fiber or machine/thread) ---------------------------------------------------------
-void point_slow(Site site);                  // ask the chooser what happens here
-inline void point(Site site) {               // a place where the run may be steered; costs a step of the budget
+void point_slow(Site site);     // ask the chooser what happens here
+inline void point(Site site) {  // a place where the run may be steered; costs a step of the budget
   Context& me = current();
-  if (me.alone && --me.quota != 0) [[likely]] return;
+  if (me.alone && --me.quota != 0) [[likely]]
+    return;
   point_slow(site);
 }
-void begin_operation(std::uint32_t op);      // resets the visits, passes the site "op"
-unsigned visit(Site site);                   // counts a visit of a fault site; returns its number within the operation
+void begin_operation(std::uint32_t op);  // resets the visits, passes the site "op"
+unsigned visit(Site site);               // counts a visit of a fault site; returns its number within the operation
 
-void schedule();                             // give way; reports when atomic. Process context.
+void schedule();  // give way; reports when atomic. Process context.
 void cond_resched();
-void sleep_jiffies(Jiffies jiffies);         // msleep and congestion_wait; reports when atomic
+void sleep_jiffies(Jiffies jiffies);  // msleep and congestion_wait; reports when atomic
 Jiffies jiffies_now();
-[[noreturn]] void panic(PanicKind kind);     // the run of this machine ends here
-void report(const Report& report);           // printk of the debug code; any context
+[[noreturn]] void panic(PanicKind kind);  // the run of this machine ends here
+void report(const Report& report);        // printk of the debug code; any context
 
 // --- preemption, interrupts, softirqs ------------------------------------------------------------------------------
 void preempt_disable();
@@ -84,7 +88,7 @@ IrqFlag local_irq_save();                           // returns what to give to r
 void local_irq_restore(IrqFlag before, Site site = "irq.enable");
 void local_bh_disable();
 void local_bh_enable(Site site = "bh.enable");
-unsigned smp_processor_id();                        // reports when preemptible (domain.md 1.4)
+unsigned smp_processor_id();  // reports when preemptible (domain.md 1.4)
 inline unsigned raw_smp_processor_id() { return current().cpu; }
 // Reports when the caller may not sleep; otherwise a scheduling point. Call it at entry of whatever may sleep (1.6).
 void might_sleep();

@@ -31,7 +31,10 @@ class SpinLock {  // raw form: disables preemption. Any context but NMI.
   bool try_lock();
   bool is_locked() const { return owner_.load(std::memory_order_relaxed) != no_context; }
   const LockClass& lock_class() const { return *class_; }
-  void reset() { owner_.store(no_context, std::memory_order_relaxed); depth_ = 0; }
+  void reset() {
+    owner_.store(no_context, std::memory_order_relaxed);
+    depth_ = 0;
+  }
 
  private:
   const LockClass* class_;
@@ -39,9 +42,12 @@ class SpinLock {  // raw form: disables preemption. Any context but NMI.
   std::uint8_t depth_ = 0;  // recursions that were reported and granted
 };
 
-class Held {  // proof: alone inside one lock. Needs a proof that interrupts are off (zone lock is irqsave, domain.md 1.5).
+class Held {  // proof: alone inside one lock. Needs a proof that interrupts are off (zone lock is irqsave,
+              // domain.md 1.5).
  public:
-  Held(SpinLock& lock, const Masked&, Site acquire, Site release) : lock_(lock), release_(release) { lock_.lock(acquire); }
+  Held(SpinLock& lock, const Masked&, Site acquire, Site release) : lock_(lock), release_(release) {
+    lock_.lock(acquire);
+  }
   ~Held() { lock_.unlock(release_); }
   Held(const Held&) = delete;
   Held& operator=(const Held&) = delete;
@@ -70,7 +76,10 @@ class Mutex {  // sleepable process context only; not recursive; the owner unloc
  public:
   void lock(Site site = "mutex.acquire");
   void unlock(Site site = "mutex.release");
-  void reset() { owner_.store(no_context, std::memory_order_relaxed); queue_.reset(); }
+  void reset() {
+    owner_.store(no_context, std::memory_order_relaxed);
+    queue_.reset();
+  }
 
  private:
   std::atomic<ContextId> owner_{no_context};

@@ -32,18 +32,18 @@ class Witness {
 struct Strand {
   ContextId id;
   ContextKind kind;
-  std::uint8_t cpu;      // home CPU
-  std::uint32_t flags;   // TaskFlag
+  std::uint8_t cpu;     // home CPU
+  std::uint32_t flags;  // TaskFlag
   void (*body)(void*);
   void* arg;
 };
 
 enum class StopReason : std::uint8_t {
-  finished,   // every strand returned
-  stopped,    // request_stop(): somebody had seen enough
-  deadlock,   // nobody can move and no timer is pending
-  livelock,   // step budget used up
-  panic,      // the simulated kernel panicked
+  finished,  // every strand returned
+  stopped,   // request_stop(): somebody had seen enough
+  deadlock,  // nobody can move and no timer is pending
+  livelock,  // step budget used up
+  panic,     // the simulated kernel panicked
 };
 
 struct Limits {
@@ -77,7 +77,8 @@ class Machine {
   std::span<const Departure> departures() const;
   void record(const Departure& departure);  // a layer asked the chooser itself (faults); `step` is filled in
 
-  // Creates a daemon task at first call and makes it runnable; later calls only note that it has work. Any context but NMI.
+  // Creates a daemon task at first call and makes it runnable; later calls only note that it has work. Any context but
+  // NMI.
   void wake_daemon(const Strand& daemon);
   // For a daemon's body: sleeps until woken again; false when everybody else has finished and the daemon should return.
   bool daemon_wait();

@@ -13,7 +13,8 @@
 namespace memtorture::machine {
 namespace {
 
-// Free in plain, AddressSanitizer and ThreadSanitizer builds. A fifth machine of a process is put wherever the host likes.
+// Free in plain, AddressSanitizer and ThreadSanitizer builds. A fifth machine of a process is put wherever the host
+// likes.
 constexpr std::uintptr_t slots[] = {0x7b00'0000'0000, 0x7c00'0000'0000, 0x7a00'0000'0000, 0x7900'0000'0000};
 constexpr std::size_t generation_bytes = (ram_bytes_max >> 12) * sizeof(std::uint32_t);
 constexpr std::uint64_t resident_max = std::uint64_t{256} << 20;
@@ -26,7 +27,8 @@ constexpr std::uint64_t resident_max = std::uint64_t{256} << 20;
 void* map_ram(int fd) {
   const int flags = MAP_SHARED | MAP_NORESERVE;
   for (const std::uintptr_t slot : slots) {
-    void* at = mmap(reinterpret_cast<void*>(slot), ram_bytes_max, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, fd, 0);
+    void* at =
+        mmap(reinterpret_cast<void*>(slot), ram_bytes_max, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, fd, 0);
     if (at == reinterpret_cast<void*>(slot)) return at;
     if (at != MAP_FAILED) munmap(at, ram_bytes_max);
   }
@@ -37,10 +39,13 @@ void* map_ram(int fd) {
 
 Ram::Ram() {
   fd_ = memfd_create("memtorture-ram", MFD_CLOEXEC);
-  if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0) host_refused("memtorture: cannot create the simulated RAM");
+  if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0)
+    host_refused("memtorture: cannot create the simulated RAM");
   void* bytes = map_ram(fd_);
-  void* generation = mmap(nullptr, generation_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (bytes == MAP_FAILED || generation == MAP_FAILED) host_refused("memtorture: cannot map the simulated RAM (1 TiB of address space)");
+  void* generation =
+      mmap(nullptr, generation_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (bytes == MAP_FAILED || generation == MAP_FAILED)
+    host_refused("memtorture: cannot map the simulated RAM (1 TiB of address space)");
   bytes_ = static_cast<std::byte*>(bytes);
   generation_ = static_cast<std::uint32_t*>(generation);
 }
@@ -59,7 +64,8 @@ void Ram::power_on(unsigned page_shift, Pfn frames) {
 }
 
 void Ram::trim() {
-  if (ftruncate(fd_, 0) != 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0) host_refused("memtorture: cannot trim the simulated RAM");
+  if (ftruncate(fd_, 0) != 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0)
+    host_refused("memtorture: cannot trim the simulated RAM");
   madvise(generation_, generation_bytes, MADV_DONTNEED);
   touched_bytes_.store(0, std::memory_order_relaxed);
   generation_now_ = 0;
@@ -71,7 +77,8 @@ std::span<std::byte> Ram::bytes_of(Pfn pfn) {
 
 // Marks the frame as this run's; says whether it was not yet.
 bool Ram::claim(Pfn pfn) {
-  if (generation_[pfn] == generation_now_) [[likely]] return false;
+  if (generation_[pfn] == generation_now_) [[likely]]
+    return false;
   // Host memory that this frame has used in an earlier run is resident already.
   if (generation_[pfn] == 0) touched_bytes_.fetch_add(std::uint64_t{1} << page_shift_, std::memory_order_relaxed);
   generation_[pfn] = generation_now_;
@@ -80,7 +87,8 @@ bool Ram::claim(Pfn pfn) {
 
 std::span<std::byte> Ram::frame(Pfn pfn) {
   const auto bytes = bytes_of(pfn);
-  if (claim(pfn)) [[unlikely]] std::memset(bytes.data(), std::to_integer<int>(power_on_byte), bytes.size());
+  if (claim(pfn)) [[unlikely]]
+    std::memset(bytes.data(), std::to_integer<int>(power_on_byte), bytes.size());
   return bytes;
 }
 

@@ -1,7 +1,8 @@
 // Physical memory: a memfd mapped at one of a few fixed host addresses. Behaviour never depends on which.
 //
-// Power-on contents are garbage, as on real hardware: a frame that nobody has touched in this run reads as power_on_byte,
-// so a forgotten clear_page shows at once and not only on recycled frames. The garbage is written at first touch:
+// Power-on contents are garbage, as on real hardware: a frame that nobody has touched in this run reads as
+// power_on_byte, so a forgotten clear_page shows at once and not only on recycled frames. The garbage is written at
+// first touch:
 //
 //   frame:   [ bytes ........ ]   generation_[pfn] == generation  ->  contents are this run's
 //                                 otherwise                       ->  fill with power_on_byte, then they are
@@ -21,7 +22,7 @@ namespace memtorture::machine {
 
 class Ram {
  public:
-  Ram();   // reserves address space only; aborts with a message if the host refuses (harness fault)
+  Ram();  // reserves address space only; aborts with a message if the host refuses (harness fault)
   ~Ram();
   Ram(const Ram&) = delete;
   Ram& operator=(const Ram&) = delete;
@@ -30,7 +31,7 @@ class Ram {
 
   // The frame's bytes as the memory bus sees them, also for high memory. Valid until power_on.
   std::span<std::byte> frame(Pfn pfn);
-  void clear_frame(Pfn pfn);                             // clear_page: every byte zero
+  void clear_frame(Pfn pfn);  // clear_page: every byte zero
   void fill(Pfn first, std::uint32_t frames, std::byte value);
   // Offset in bytes from the start of `first` of the first byte that differs from value, or -1.
   std::int64_t find_not(Pfn first, std::uint32_t frames, std::byte value);
@@ -39,7 +40,8 @@ class Ram {
   std::uint64_t address_of(Pfn pfn) const { return linear_base + (std::uint64_t{pfn} << page_shift_); }
   Pfn pfn_of(std::uint64_t address) const {
     const std::uint64_t offset = address - linear_base;
-    return address < linear_base || (offset >> page_shift_) >= frames_ ? no_pfn : static_cast<Pfn>(offset >> page_shift_);
+    return address < linear_base || (offset >> page_shift_) >= frames_ ? no_pfn
+                                                                       : static_cast<Pfn>(offset >> page_shift_);
   }
 
   static constexpr std::byte power_on_byte{0xdb};
@@ -47,12 +49,13 @@ class Ram {
   static constexpr std::uint64_t linear_base = 0xffff'8800'0000'0000;
 
  private:
-  std::byte* bytes_;            // ram_bytes_max of address space
-  std::uint32_t* generation_;   // one per frame, lazily backed
+  std::byte* bytes_;           // ram_bytes_max of address space
+  std::uint32_t* generation_;  // one per frame, lazily backed
   std::uint32_t generation_now_ = 0;
   unsigned page_shift_ = 12;
   Pfn frames_ = 0;
-  std::atomic<std::uint64_t> touched_bytes_ = 0;  // host memory in use; on the thread engine CPUs touch at the same time
+  std::atomic<std::uint64_t> touched_bytes_ =
+      0;  // host memory in use; on the thread engine CPUs touch at the same time
   int fd_ = -1;
 
   std::span<std::byte> bytes_of(Pfn pfn);

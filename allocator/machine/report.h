@@ -66,9 +66,13 @@ static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_address) + 1
 constexpr const ReportRow& row(ReportKind kind) { return report_table[static_cast<unsigned>(kind)]; }
 
 enum class BadPageReason : std::uint8_t { none, refcount, mapcount, mapping, flags, compound, reserved };
-inline constexpr std::string_view bad_page_reasons[] = {
-    "", "nonzero _refcount", "nonzero mapcount", "non-NULL mapping", "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
-    "compound_head not consistent", "reserved page freed"};
+inline constexpr std::string_view bad_page_reasons[] = {"",
+                                                        "nonzero _refcount",
+                                                        "nonzero mapcount",
+                                                        "non-NULL mapping",
+                                                        "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
+                                                        "compound_head not consistent",
+                                                        "reserved page freed"};
 
 // BUG() and friends: the run of the whole machine ends (domain.md 0.2 PANIC).
 enum class PanicKind : std::uint8_t { none, out_of_memory };

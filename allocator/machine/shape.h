@@ -20,21 +20,22 @@ namespace memtorture::machine {
 enum class Toggle : std::uint8_t { off, on };
 
 struct Shape {
-  std::uint8_t base = 0;              // row of shape_table that this began as (its name is what is printed)
-  std::uint64_t ram_bytes = 0;        // a multiple of the page size; at most ram_bytes_max
-  std::uint8_t page_shift = 12;       // 12 or 13
-  std::uint8_t orders = orders_max;   // MAX_ORDER, exclusive: 1..orders_max
-  std::uint8_t cpus = 1;              // 1..cpus_max
-  std::uint8_t nodes = 1;             // 1..nodes_max; RAM is divided evenly, CPUs round-robin
-  std::uint16_t hz = 100;             // 100, 250 or 1000 jiffies a second
+  std::uint8_t base = 0;             // row of shape_table that this began as (its name is what is printed)
+  std::uint64_t ram_bytes = 0;       // a multiple of the page size; at most ram_bytes_max
+  std::uint8_t page_shift = 12;      // 12 or 13
+  std::uint8_t orders = orders_max;  // MAX_ORDER, exclusive: 1..orders_max
+  std::uint8_t cpus = 1;             // 1..cpus_max
+  std::uint8_t nodes = 1;            // 1..nodes_max; RAM is divided evenly, CPUs round-robin
+  std::uint16_t hz = 100;            // 100, 250 or 1000 jiffies a second
   // First byte address above each zone; a zone whose end is not above the one before it is empty.
   // HighMem has everything above zone_end[normal]. zone_end_none: no limit.
   std::array<std::uint64_t, 3> zone_end_bytes{};
-  std::uint32_t reserved_pages = 0;   // frames at the bottom of RAM kept by the boot loader ("kernel image"): PG_reserved
-  Pfn hole_start = 0, hole_end = 0;   // frames that do not exist; empty when equal
+  std::uint32_t reserved_pages =
+      0;  // frames at the bottom of RAM kept by the boot loader ("kernel image"): PG_reserved
+  Pfn hole_start = 0, hole_end = 0;                  // frames that do not exist; empty when equal
   std::optional<std::uint32_t> min_free_kbytes;      // none: the formula of domain.md 5.2
   std::optional<std::uint16_t> pcp_high, pcp_batch;  // none: the formula of domain.md 6.2
-  Toggle poison = Toggle::off;        // page poisoning (domain.md 20.4)
+  Toggle poison = Toggle::off;                       // page poisoning (domain.md 20.4)
 
   std::uint64_t page_bytes() const { return std::uint64_t{1} << page_shift; }
   Pfn frames() const { return static_cast<Pfn>(ram_bytes >> page_shift); }

@@ -1,8 +1,10 @@
-// Sites: the named places at which a run may be steered. One name is scheduling point, fault point and part of a report.
+// Sites: the named places at which a run may be steered. One name is scheduling point, fault point and part of a
+// report.
 //
 // The name is the identity everywhere outside this file (case files, findings, lists). Inside, a site is its index in
-// the table below, so that counting visits is one array access; spelling a name that is not in the table does not compile.
-// A layer that adds a site adds a row: what it is, and (for fault sites) the reason that a real system could give.
+// the table below, so that counting visits is one array access; spelling a name that is not in the table does not
+// compile. A layer that adds a site adds a row: what it is, and (for fault sites) the reason that a real system could
+// give.
 #pragma once
 
 #include <algorithm>
@@ -65,8 +67,9 @@ constexpr std::optional<std::uint8_t> find_site(std::string_view name) {
 
 class Site {
  public:
-  consteval Site(const char* name) : index_(find_site(name).value()) {}  // NOLINT: implicit, so that "page.free" reads as a site
-  static constexpr Site at(unsigned index) { return Site(index, 0); }     // index < site_count
+  consteval Site(const char* name)
+      : index_(find_site(name).value()) {}  // NOLINT: implicit, so that "page.free" reads as a site
+  static constexpr Site at(unsigned index) { return Site(index, 0); }  // index < site_count
   static constexpr std::optional<Site> named(std::string_view name) {
     const auto index = find_site(name);
     return index ? std::optional<Site>(Site(*index, 0)) : std::nullopt;

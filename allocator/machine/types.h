@@ -9,10 +9,10 @@
 
 namespace memtorture::machine {
 
-using Pfn = std::uint32_t;           // page frame number: physical address >> page_shift
+using Pfn = std::uint32_t;              // page frame number: physical address >> page_shift
 inline constexpr Pfn no_pfn = ~Pfn{0};  // "no frame": the null result of every page function
 
-using Jiffies = std::uint64_t;       // virtual time, shape.hz of them a second
+using Jiffies = std::uint64_t;  // virtual time, shape.hz of them a second
 
 inline constexpr unsigned cpus_max = 64;
 inline constexpr unsigned nodes_max = 4;

@@ -11,10 +11,10 @@ using gfp_t = std::uint32_t;
 
 inline constexpr gfp_t gfp_dma = 0x01, gfp_highmem = 0x02, gfp_dma32 = 0x04, gfp_movable = 0x08;  // __GFP_DMA ...
 inline constexpr gfp_t gfp_zone_mask = 0x0f;
-inline constexpr gfp_t gfp_wait = 0x10, gfp_high = 0x20, gfp_io = 0x40, gfp_fs = 0x80, gfp_cold = 0x100, gfp_nowarn = 0x200,
-                       gfp_repeat = 0x400, gfp_nofail = 0x800, gfp_noretry = 0x1000, gfp_comp = 0x4000, gfp_zero = 0x8000,
-                       gfp_nomemalloc = 0x10000, gfp_hardwall = 0x20000, gfp_thisnode = 0x40000, gfp_reclaimable = 0x80000,
-                       gfp_notrack = 0x200000;
+inline constexpr gfp_t gfp_wait = 0x10, gfp_high = 0x20, gfp_io = 0x40, gfp_fs = 0x80, gfp_cold = 0x100,
+                       gfp_nowarn = 0x200, gfp_repeat = 0x400, gfp_nofail = 0x800, gfp_noretry = 0x1000,
+                       gfp_comp = 0x4000, gfp_zero = 0x8000, gfp_nomemalloc = 0x10000, gfp_hardwall = 0x20000,
+                       gfp_thisnode = 0x40000, gfp_reclaimable = 0x80000, gfp_notrack = 0x200000;
 
 inline constexpr gfp_t GFP_NOWAIT = 0;
 inline constexpr gfp_t GFP_ATOMIC = gfp_high;

@@ -13,9 +13,9 @@
 namespace memtorture::subject {
 
 using machine::ContextId;
+using machine::no_pfn;
 using machine::Pfn;
 using machine::ZoneKind;
-using machine::no_pfn;
 
 // Test hooks: the owner of a page misuses its descriptor (domain.md 2.6, P-PAGE-7/8).
 enum class Blemish : std::uint8_t { locked, lru, slab, mapping, mapcount };
@@ -44,15 +44,15 @@ class Pages {
   virtual std::uint64_t alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) = 0;
   // Context of all the rest: any but NMI, unless said.
   virtual void free_pages_exact(std::uint64_t address, std::uint64_t bytes) = 0;
-  virtual void free_pages_of(Pfn page, unsigned order) = 0;              // __free_pages
-  virtual void free_pages(std::uint64_t address, unsigned order) = 0;    // address 0: no-op
+  virtual void free_pages_of(Pfn page, unsigned order) = 0;            // __free_pages
+  virtual void free_pages(std::uint64_t address, unsigned order) = 0;  // address 0: no-op
   virtual void get_page(Pfn page) = 0;
   virtual void put_page(Pfn page) = 0;
   virtual void split_page(Pfn page, unsigned order) = 0;
   virtual int page_count(Pfn page) = 0;
   virtual std::uint64_t page_address(Pfn page) = 0;  // 0: high memory without a mapping
   virtual void drain_local_pages() = 0;
-  virtual void drain_all_pages() = 0;                // sleepable process context
+  virtual void drain_all_pages() = 0;  // sleepable process context
   virtual std::uint64_t nr_free_pages() = 0;
   virtual void set_min_free_kbytes(std::uint32_t kbytes) = 0;
   // Clients: allocate one page at a time with gfp and hold it as `kind`; returns pages really added.
@@ -65,26 +65,33 @@ class Pages {
 struct ZoneInfo {
   std::uint8_t node;
   ZoneKind kind;
-  Pfn start;                       // zone_start_pfn
+  Pfn start;  // zone_start_pfn
   std::uint64_t spanned, present, managed;
   std::uint64_t mark_min, mark_low, mark_high;
   std::uint64_t lowmem_reserve[machine::zone_kinds];
-  std::uint64_t nr_free_pages;     // NR_FREE_PAGES: without per-CPU lists
+  std::uint64_t nr_free_pages;  // NR_FREE_PAGES: without per-CPU lists
   std::uint64_t nr_free[machine::orders_max];
   std::uint32_t pcp_high, pcp_batch;  // effective
 };
 
 struct PageInfo {
-  int count;             // reference count field as stored
-  int mapcount;          // 0 = not mapped
-  std::uint32_t flags;   // PageFlag bits
+  int count;            // reference count field as stored
+  int mapcount;         // 0 = not mapped
+  std::uint32_t flags;  // PageFlag bits
   std::uint32_t private_;
-  bool mapping;          // non-NULL
+  bool mapping;  // non-NULL
 };
 
 // Flag bits a subject's page descriptors have, in the harness's terms.
 enum PageFlag : std::uint32_t {
-  pg_locked = 1, pg_lru = 2, pg_slab = 4, pg_reserved = 8, pg_head = 16, pg_tail = 32, pg_buddy = 64, pg_bad = 128,
+  pg_locked = 1,
+  pg_lru = 2,
+  pg_slab = 4,
+  pg_reserved = 8,
+  pg_head = 16,
+  pg_tail = 32,
+  pg_buddy = 64,
+  pg_bad = 128,
 };
 
 // White-box view. Iteration order is the structure's own; callbacks must not call the subject.
@@ -108,24 +115,25 @@ class PagesView {
 class PagesTrace {
  public:
   virtual ~PagesTrace() = default;
-  virtual void parked(Pfn page, unsigned cpu) = 0;       // a freed page went on cpu's list instead of the buddy lists
-  virtual void refilled(Pfn page, unsigned cpu) = 0;     // buddy lists -> cpu's list
-  virtual void drained(Pfn page, unsigned cpu) = 0;      // cpu's list -> buddy lists
-  virtual void client_granted(ClientKind kind, Pfn page) = 0;   // after alloc_pages returned it to the client
-  virtual void client_released(ClientKind kind, Pfn page) = 0;  // before the client's page is freed (drop, reclaim, kill)
-  virtual void reclaim_began(gfp_t gfp) = 0;             // direct reclaim by the current context, scope-masked flags
+  virtual void parked(Pfn page, unsigned cpu) = 0;    // a freed page went on cpu's list instead of the buddy lists
+  virtual void refilled(Pfn page, unsigned cpu) = 0;  // buddy lists -> cpu's list
+  virtual void drained(Pfn page, unsigned cpu) = 0;   // cpu's list -> buddy lists
+  virtual void client_granted(ClientKind kind, Pfn page) = 0;  // after alloc_pages returned it to the client
+  virtual void client_released(ClientKind kind,
+                               Pfn page) = 0;  // before the client's page is freed (drop, reclaim, kill)
+  virtual void reclaim_began(gfp_t gfp) = 0;   // direct reclaim by the current context, scope-masked flags
   virtual void reclaim_ended(std::uint32_t freed) = 0;
   virtual void kswapd_woken(unsigned node) = 0;
-  virtual void io_started() = 0;                         // a write to swap by the current context
-  virtual void fs_called() = 0;                          // a call into a filesystem by the current context
+  virtual void io_started() = 0;  // a write to swap by the current context
+  virtual void fs_called() = 0;   // a call into a filesystem by the current context
   virtual void fault_fired(machine::Site site) = 0;
   virtual void oom_killed(std::uint32_t pages) = 0;
 };
 
 struct Promises {
-  bool traces_placement = true;   // parked/refilled/drained are complete: NR_FREE is known exactly
-  bool strict = true;             // domain.md 9.4: small blocking requests never fail
-  bool reports = true;            // crimes that the kernel's debug build reports are reported
+  bool traces_placement = true;  // parked/refilled/drained are complete: NR_FREE is known exactly
+  bool strict = true;            // domain.md 9.4: small blocking requests never fail
+  bool reports = true;           // crimes that the kernel's debug build reports are reported
 };
 
 }  // namespace memtorture::subject

@@ -14,7 +14,8 @@ namespace memtorture::subject {
 class Subject {
  public:
   virtual ~Subject() = default;
-  virtual void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace, machine::Witness& witness) = 0;
+  virtual void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace,
+                    machine::Witness& witness) = 0;
   virtual machine::Machine& machine() = 0;
   virtual Pages& pages() = 0;
   virtual PagesView* pages_view() = 0;  // null: its structures cannot be looked at

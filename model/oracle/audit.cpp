@@ -60,7 +60,7 @@ Ruling Oracle::State::audit(subject::PagesView& view) {
   if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   for (unsigned i = 0; i != contexts_max; ++i) {
-    if (contexts[i].releasing_client != machine::no_pfn) settle_client(i);
+    settle_unannounced(contexts[i]);
   }
   if (mutators != 0) return Ruling::fine;  // not quiescent
   const auto zones = view.zones();

@@ -1,5 +1,5 @@
-// What the oracle is told. A run is a sequence of events; the oracle is a fold over them, so the same code judges inline
-// on fibers, after the join on threads, and offline on a saved history.
+// What the oracle is told. A run is a sequence of events; the oracle is a fold over them, so the same code judges
+// inline on fibers, after the join on threads, and offline on a saved history.
 //
 // Timing is the contract (design.md 1.3): a block is the caller's from the event `result` of its allocation (recorded
 // after the function returned) until the event `call` of its release (recorded before the function is called).
@@ -17,27 +17,32 @@ using machine::Pfn;
 
 enum class EventKind : std::uint8_t {
   // operation `op` of context `who`; detail = IrqFlag, value = preempt_count, value2 = TaskFlag bits, at that instant
-  call,       // about to be executed; for content-carrying releases it comes after `contents`
-  result,     // returned. Allocations: pfn (no_pfn: refused; the first frame), value = simulated address for address
-              //   forms, value2 = offset of the first non-zero byte where zeroing was asked, else -1 (as uint64)
-              //   Others: value = what the function returned (count, address, pages added ...). detail/preempt as in call
-              //   are repeated in cpu/irq/count fields so that balance can be judged.
-  skipped,    // not executed: an input slot was never filled, or nothing to undo
-  contents,   // pfn = first frame of the block looked at; value = offset of the first byte that is not what its owner
-              //   wrote, -1: all as written (before every release of a live block, and for `check`)
+  call,     // about to be executed; for content-carrying releases it comes after `contents`
+  result,   // returned. Allocations: pfn (no_pfn: refused; the first frame), value = simulated address for address
+            //   forms, value2 = offset of the first non-zero byte where zeroing was asked, else -1 (as uint64)
+            //   Others: value = what the function returned (count, address, pages added ...). detail/preempt as in call
+            //   are repeated in cpu/irq/count fields so that balance can be judged.
+  skipped,  // not executed: an input slot was never filled, or nothing to undo
+  contents,  // pfn = first frame of the block looked at; value = offset of the first byte that is not what its owner
+             //   wrote, -1: all as written (before every release of a live block, and for `check`)
   // the subject and the machine speak, in the context `who`, during operation `op`
-  reported,   // detail = ReportKind, order, pfn, gfp, value = BadPageReason
-  slept,      // gave up the CPU inside a function that may sleep
-  faulted,    // detail = Site index: an injected failure
-  parked, refilled, drained,          // pfn, cpu (the list's): placement, see PagesTrace
-  client_granted, client_released,    // detail = ClientKind, pfn
-  reclaim_began, reclaim_ended,       // gfp / value = pages freed
-  kswapd_woken,                       // value = node
-  io_started, fs_called,
-  oom_killed,                         // value = pages of the victim
-  panicked,                           // detail = PanicKind; the last event of the run
-  left,       // context `who` has ended; preempt_count etc. as in call
-  quiet,      // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
+  reported,  // detail = ReportKind, order, pfn, gfp, value = BadPageReason
+  slept,     // gave up the CPU inside a function that may sleep
+  faulted,   // detail = Site index: an injected failure
+  parked,
+  refilled,
+  drained,  // pfn, cpu (the list's): placement, see PagesTrace
+  client_granted,
+  client_released,  // detail = ClientKind, pfn
+  reclaim_began,
+  reclaim_ended,  // gfp / value = pages freed
+  kswapd_woken,   // value = node
+  io_started,
+  fs_called,
+  oom_killed,  // value = pages of the victim
+  panicked,    // detail = PanicKind; the last event of the run
+  left,        // context `who` has ended; preempt_count etc. as in call
+  quiet,       // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
 };
 
 struct Event {

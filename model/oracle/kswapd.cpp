@@ -48,7 +48,7 @@ void Oracle::State::on_kswapd_woken(const Event& event, Flight& f) {
 
 Ruling Oracle::State::on_quiet() {
   for (unsigned i = 0; i != contexts_max; ++i) {
-    if (contexts[i].releasing_client != machine::no_pfn) settle_client(i);
+    settle_unannounced(contexts[i]);
   }
   if (mutators != 0) return Ruling::fine;
   for (unsigned z = 0; z != geometry.count(); ++z) {

@@ -69,7 +69,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   ++run;
   serial = 0;
   const auto idle = [](ContextState& state) {
-    state.last = {};
+    state.draining = false;
     state.flight.active = false;
     state.flight.request.act = Act::none;
     state.limbo.clear();
@@ -128,7 +128,7 @@ Ruling Oracle::State::on(const Event& event) {
   op = event.op;
   const unsigned index = index_of(event.who);
   ContextState& state = contexts[index];
-  state.last = event.kind;
+  if (state.draining && event.kind != EventKind::drained) settle_drain(state);
   if (state.releasing_client != machine::no_pfn &&
       !(event.kind == EventKind::parked && event.pfn == state.releasing_client))
     settle_client(index);
@@ -333,7 +333,7 @@ Ruling Oracle::State::end() {
   who = machine::no_context;
   op = 0;
   for (unsigned i = 0; mutators != 0 && i != contexts_max; ++i) {
-    if (contexts[i].releasing_client != machine::no_pfn) settle_client(i);
+    settle_unannounced(contexts[i]);
   }
   Ruling ruling = Ruling::fine;
   for (const Object& object : ledger.objects()) {

@@ -1,7 +1,7 @@
 // The oracle: an executable specification of the pages facet. Façade of model/oracle.
 //
-// It is written from domain.md and judges by what a subject promises; it knows no allocator. It takes no lock and touches
-// no subject memory. One Oracle serves many runs: begin() undoes only what the last run touched.
+// It is written from domain.md and judges by what a subject promises; it knows no allocator. It takes no lock and
+// touches no subject memory. One Oracle serves many runs: begin() undoes only what the last run touched.
 #pragma once
 
 #include <cstdint>
@@ -34,9 +34,9 @@ struct Finding {
 
 enum class RuleKind : std::uint8_t { rule, crime, audit, machine };
 struct RuleRow {
-  std::string_view id;       // "page.overlap"; crimes: "double-free"
+  std::string_view id;  // "page.overlap"; crimes: "double-free"
   RuleKind kind;
-  std::string_view source;   // "P-BUDDY-2"
+  std::string_view source;  // "P-BUDDY-2"
   std::string_view meaning;
 };
 std::span<const RuleRow> rule_table();
@@ -61,7 +61,13 @@ class Oracle {
   // May operation `op` of `who`, which is in flight, legally wait for ever in the present state (domain.md 9.4)?
   [[nodiscard]] bool may_wait_forever(ContextId who) const;
   // Is the block that this handle names live (owned by a program)? For the harness's final clean-up and content stamps.
-  struct LiveBlock { Pfn first = machine::no_pfn; std::uint32_t frames = 0; std::uint8_t order = 0; std::uint32_t references = 0; bool compound = false; };
+  struct LiveBlock {
+    Pfn first = machine::no_pfn;
+    std::uint32_t frames = 0;
+    std::uint8_t order = 0;
+    std::uint32_t references = 0;
+    bool compound = false;
+  };
   [[nodiscard]] LiveBlock live_block(Pfn frame) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;

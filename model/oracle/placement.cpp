@@ -116,7 +116,11 @@ Ruling Oracle::State::on_drained(const Event& event, unsigned index) {
   ledger.add_free(frame, 0, z);
   if (!allocating.empty()) after_change();
   Flight& f = contexts[index].flight;
-  if (!f.active) ++changes;  // a daemon: no call announced it
+  if (!f.active && !contexts[index].draining) {  // a daemon: no call announced it, and no result will end it
+    contexts[index].draining = true;
+    ++mutators;
+    ++changes;
+  }
   const bool flush = f.active && (f.request.act == Act::release || f.request.act == Act::put);
   if ((flush || f.request.act == Act::drain_local) && is_out_of_reach(f, event.cpu))
     return broken("pcp.remote", frame, fmt::format("cpu {} drains the list of cpu {}", f.cpu, event.cpu));
@@ -125,6 +129,12 @@ Ruling Oracle::State::on_drained(const Event& event, unsigned index) {
                   fmt::format("{} pages in one flush, batch is {}", f.drains, geometry.zone(z).pcp_batch));
   }
   return Ruling::fine;
+}
+
+// A page is announced before it is on its list: until the daemon's next step nobody's view of free memory is exact.
+void Oracle::State::settle_drain(ContextState& state) {
+  state.draining = false;
+  leave_mutator();
 }
 
 Ruling Oracle::State::judge_drain(const Event& event, Flight& f) {

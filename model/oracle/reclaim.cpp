@@ -167,6 +167,12 @@ void Oracle::State::settle_client(unsigned index) {
   if (!state.flight.active) leave_mutator();
 }
 
+// Everything is at rest: what daemons did last has taken effect.
+void Oracle::State::settle_unannounced(ContextState& state) {
+  if (state.releasing_client != machine::no_pfn) settle_client(static_cast<unsigned>(&state - contexts.data()));
+  if (state.draining) settle_drain(state);
+}
+
 // 9.5: blocking, FS, no NORETRY, and above order 3 or with THISNODE only for NOFAIL.
 bool Oracle::State::may_kill(const Flight& f) const {
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);

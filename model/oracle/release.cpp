@@ -305,9 +305,6 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
 Ruling Oracle::State::judge_count(const Event& event, Flight& f) {
   if (f.request.act == Act::nr_free) {
     if (mutators != 0 || changes != f.changes || !promises.traces_placement) return Ruling::fine;
-    // A daemon that flushes a list announces each page before it adds it.
-    const auto flushes = [](const ContextState& c) { return !c.flight.active && c.last == EventKind::drained; };
-    if (std::ranges::any_of(contexts, flushes)) return Ruling::fine;
     std::uint64_t free = 0;
     for (unsigned z = 0; z != geometry.count(); ++z) free += ledger.zone(z).free;
     if (event.value == free) return Ruling::fine;

@@ -463,6 +463,29 @@ TEST(Placement, ListsAreBoundedRefilledInBatchesAndDrained) {
   }
 }
 
+// A daemon announces a drained page before it is merged, so until its next step a refusal may be the older state's.
+TEST(Placement, ADaemonsDrainIsUnderWayUntilItsNextStep) {
+  machine::Shape shape = toy();
+  shape.pcp_high = 2;
+  shape.pcp_batch = 1;
+  for (const bool finished : {false, true}) {
+    Driver d(shape);
+    d.alloc(0, 1024);
+    d.call(free_of(0));
+    EXPECT_EQ(d.placed(EventKind::parked, 1024), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+    Event e = d.event(EventKind::drained);
+    e.who = machine::kswapd_first;
+    e.pfn = 1024;
+    EXPECT_EQ(d.oracle.on(e), Ruling::fine);
+    e.kind = EventKind::slept;
+    if (finished) EXPECT_EQ(d.oracle.on(e), Ruling::fine);
+    d.call(program::NrFreePages{});
+    EXPECT_EQ(d.returned(4095), finished ? Ruling::broken : Ruling::fine);
+    if (finished) EXPECT_EQ(d.rule(), "buddy.count");
+  }
+}
+
 TEST(Context, BalanceAndSleep) {
   {
     Driver d;

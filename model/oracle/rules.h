@@ -1,8 +1,8 @@
 // Every rule and every crime that the oracle can name: id, kind, source in the reference, meaning. One table.
 //
-// An id is the identity of a finding everywhere (cases, buckets, the zoo), so it never changes once released. Code names
-// a rule as rule("page.overlap"): an id that is not in the table does not compile. model/README.md shows the same rows
-// with an example each; rules_test.cpp keeps the two equal.
+// An id is the identity of a finding everywhere (cases, buckets, the zoo), so it never changes once released. Code
+// names a rule as rule("page.overlap"): an id that is not in the table does not compile. model/README.md shows the same
+// rows with an example each; rules_test.cpp keeps the two equal.
 #pragma once
 
 #include <string_view>

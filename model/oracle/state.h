@@ -121,7 +121,7 @@ struct Flight : FlightState {
 };
 
 struct ContextState {
-  EventKind last{};  // of its events
+  bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
   std::vector<Limbo> limbo;                // what its release in flight gave up
   Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
@@ -281,6 +281,8 @@ struct Oracle::State {
   Ruling judge_added(const Event&, Flight&);
   Ruling judge_dropped(const Event&, Flight&);
   void settle_client(unsigned index);
+  void settle_drain(ContextState&);
+  void settle_unannounced(ContextState&);
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
   bool reclaimable(const Flight&) const;

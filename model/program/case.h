@@ -14,11 +14,11 @@ namespace memtorture::program {
 
 // How a run ended. The exit code of the command is derived from it (cli/README).
 enum class Verdict : std::uint8_t {
-  pass,           // everything was as the specification says
-  misuse,         // the program committed a crime and the subject answered it as the specification says
-  panic,          // the machine stopped legally (out of memory and nobody to kill)
-  stalled,        // some task waits for ever, legally (NOFS/NOIO/NOFAIL with nothing left to reclaim)
-  finding,        // the subject broke a rule
+  pass,     // everything was as the specification says
+  misuse,   // the program committed a crime and the subject answered it as the specification says
+  panic,    // the machine stopped legally (out of memory and nobody to kill)
+  stalled,  // some task waits for ever, legally (NOFS/NOIO/NOFAIL with nothing left to reclaim)
+  finding,  // the subject broke a rule
   deadlock,
   livelock,
   crash,          // sandbox: the subject died of a signal or a sanitizer
@@ -26,8 +26,9 @@ enum class Verdict : std::uint8_t {
   out_of_memory,  // sandbox: the subject's host memory ran away
   drifted,        // a departure of the schedule no longer applies
 };
-inline constexpr std::string_view verdict_names[] = {"pass",     "misuse",   "panic", "stalled", "finding",      "deadlock",
-                                                     "livelock", "crash",    "hang",  "out-of-memory", "drifted"};
+inline constexpr std::string_view verdict_names[] = {"pass",    "misuse",        "panic",    "stalled",
+                                                     "finding", "deadlock",      "livelock", "crash",
+                                                     "hang",    "out-of-memory", "drifted"};
 
 // "expect pass", "expect misuse double-free", "expect finding page.wmark.min". An empty rule matches any.
 struct Expect {
@@ -39,8 +40,8 @@ struct Expect {
 struct Program {
   std::string name;  // [a-z][a-z0-9_]*, unique in the case
   machine::ContextKind kind = machine::ContextKind::task;
-  std::uint8_t cpu = 0;        // < shape.cpus
-  std::uint32_t flags = 0;     // TaskFlag bits that it starts with; only for tasks
+  std::uint8_t cpu = 0;     // < shape.cpus
+  std::uint32_t flags = 0;  // TaskFlag bits that it starts with; only for tasks
   std::vector<Op> ops;
   friend bool operator==(const Program&, const Program&) = default;
 };

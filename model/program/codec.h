@@ -1,6 +1,6 @@
-// Bytes <-> Case. decode is total: any bytes decode to a legal Case (possible machine, names in range, sorted departures),
-// so a fuzzer's every input is a program and cutting bytes cuts operations. encode(decode(b)) is canonical;
-// decode(encode(c)) == c up to names, comment and expectation.
+// Bytes <-> Case. decode is total: any bytes decode to a legal Case (possible machine, names in range, sorted
+// departures), so a fuzzer's every input is a program and cutting bytes cuts operations. encode(decode(b)) is
+// canonical; decode(encode(c)) == c up to names, comment and expectation.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // Edits: ways to change a Case that keep it legal. The one vocabulary of mutation, shared by the fuzzer's mutator, the
 // RapidCheck shrinker and the minimiser, so that "smaller" and "near" mean the same everywhere.
 //
-// Deleting an operation deletes the departures anchored in it and renumbers those after it; deleting a program renames the
-// contexts in departures. Nothing here asks a random source: callers pass a Random.
+// Deleting an operation deletes the departures anchored in it and renumbers those after it; deleting a program renames
+// the contexts in departures. Nothing here asks a random source: callers pass a Random.
 #pragma once
 
 #include <cstdint>

@@ -11,23 +11,59 @@ namespace memtorture::program {
 using Slot = std::uint16_t;  // index into Case::slot_names; a slot holds the handle of one allocation
 inline constexpr Slot slots_max = 4096;
 
-struct Out { Slot slot = 0; friend bool operator==(Out, Out) = default; };            // "p = ..."; assigning again is legal
-struct In {                                                                           // "p" or "p+3": frames into the block
+struct Out {
+  Slot slot = 0;
+  friend bool operator==(Out, Out) = default;
+};           // "p = ..."; assigning again is legal
+struct In {  // "p" or "p+3": frames into the block
   Slot slot = 0;
   std::uint16_t offset = 0;
   friend bool operator==(In, In) = default;
 };
-struct Gfp { subject::gfp_t bits = subject::GFP_KERNEL; friend bool operator==(Gfp, Gfp) = default; };
-struct Order { std::uint8_t value = 0; friend bool operator==(Order, Order) = default; };   // any byte; >= MAX_ORDER is refused
-struct Node { std::int8_t value = -1; friend bool operator==(Node, Node) = default; };      // -1: local; or 0..nodes_max-1
-struct Bytes { std::uint64_t value = 0; friend bool operator==(Bytes, Bytes) = default; };  // a size; 4096, 64K, 1M
-struct Offset { std::int64_t value = 0; friend bool operator==(Offset, Offset) = default; };  // bytes from the block's start
-struct Byte { std::uint8_t value = 0; friend bool operator==(Byte, Byte) = default; };      // 0x5a
-struct Count { std::uint32_t value = 1; friend bool operator==(Count, Count) = default; };  // how many
-struct Frame { machine::Pfn value = 0; friend bool operator==(Frame, Frame) = default; };   // a raw frame number
-struct Lock { std::uint8_t value = 0; friend bool operator==(Lock, Lock) = default; };      // 0..locks_max-1, "l0"
-struct Client { subject::ClientKind value{}; friend bool operator==(Client, Client) = default; };
-struct Flaw { subject::Blemish value{}; friend bool operator==(Flaw, Flaw) = default; };
+struct Gfp {
+  subject::gfp_t bits = subject::GFP_KERNEL;
+  friend bool operator==(Gfp, Gfp) = default;
+};
+struct Order {
+  std::uint8_t value = 0;
+  friend bool operator==(Order, Order) = default;
+};  // any byte; >= MAX_ORDER is refused
+struct Node {
+  std::int8_t value = -1;
+  friend bool operator==(Node, Node) = default;
+};  // -1: local; or 0..nodes_max-1
+struct Bytes {
+  std::uint64_t value = 0;
+  friend bool operator==(Bytes, Bytes) = default;
+};  // a size; 4096, 64K, 1M
+struct Offset {
+  std::int64_t value = 0;
+  friend bool operator==(Offset, Offset) = default;
+};  // bytes from the block's start
+struct Byte {
+  std::uint8_t value = 0;
+  friend bool operator==(Byte, Byte) = default;
+};  // 0x5a
+struct Count {
+  std::uint32_t value = 1;
+  friend bool operator==(Count, Count) = default;
+};  // how many
+struct Frame {
+  machine::Pfn value = 0;
+  friend bool operator==(Frame, Frame) = default;
+};  // a raw frame number
+struct Lock {
+  std::uint8_t value = 0;
+  friend bool operator==(Lock, Lock) = default;
+};  // 0..locks_max-1, "l0"
+struct Client {
+  subject::ClientKind value{};
+  friend bool operator==(Client, Client) = default;
+};
+struct Flaw {
+  subject::Blemish value{};
+  friend bool operator==(Flaw, Flaw) = default;
+};
 inline constexpr unsigned locks_max = 4;  // spinlocks, mutexes and wait queues that programs can name, of each
 
 }  // namespace memtorture::program

@@ -1,8 +1,8 @@
 // The operations: what a program of a case can do. Small structs in a variant.
 //
-// name() is the word in a case file (kernel names for kernel things), fields() its parameters in the order in which they
-// are written; everything generic (text, bytes, mutation, lists) is derived from these two. Adding an operation = a
-// struct here, its line in Op, its execution in model/run and its meaning in model/oracle.
+// name() is the word in a case file (kernel names for kernel things), fields() its parameters in the order in which
+// they are written; everything generic (text, bytes, mutation, lists) is derived from these two. Adding an operation =
+// a struct here, its line in Op, its execution in model/run and its meaning in model/oracle.
 //
 // An operation whose input slot was never filled is skipped. A slot stays filled after its block was freed: using it
 // again is a crime, and the oracle knows.
@@ -123,13 +123,14 @@ struct Forget { In in; bool operator==(const Forget&) const = default;
 #undef MT_OP
 // clang-format on
 
-using Op = std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
-                        AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
-                        GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Poke, DrainLocalPages,
-                        DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, PreemptDisable, PreemptEnable,
-                        LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
-                        MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep,
-                        NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+using Op =
+    std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
+                 AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
+                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Poke, DrainLocalPages,
+                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, PreemptDisable, PreemptEnable,
+                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
+                 MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
+                 NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

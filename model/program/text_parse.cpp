@@ -186,9 +186,8 @@ void Parser::fault_rule(Scanner& scanner) {
 }
 
 void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
-  static constexpr std::string_view options[] = {"probability", "interval", "times",       "space",
-                                                 "min-order",   "task",     "ignore-wait", "ignore-highmem",
-                                                 "seed"};
+  static constexpr std::string_view options[] = {"probability", "interval",    "times",          "space", "min-order",
+                                                 "task",        "ignore-wait", "ignore-highmem", "seed"};
   static constexpr std::uint64_t u32_max = 0xffff'ffff, i32_max = 0x7fff'ffff;
   const Token key = scanner.take();
   if (key.text == "ignore-wait") {
@@ -205,7 +204,8 @@ void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
   scanner.require("=");
   if (key.text == "probability")
     rule.probability = static_cast<std::uint8_t>(scanner.take_number("a percentage", {0, 100}));
-  if (key.text == "seed") rule.seed = static_cast<std::uint32_t>(scanner.take_number("a seed of the dice", {0, u32_max}));
+  if (key.text == "seed")
+    rule.seed = static_cast<std::uint32_t>(scanner.take_number("a seed of the dice", {0, u32_max}));
   if (key.text == "interval")
     rule.interval = static_cast<std::uint32_t>(scanner.take_number("an interval", {1, u32_max}));
   if (key.text == "times")

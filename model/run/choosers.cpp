@@ -35,9 +35,7 @@ std::size_t ReplayChooser::find(const Moment& moment) const {
   return schedule_.size();
 }
 
-bool ReplayChooser::interested(const Moment& moment) {
-  return !schedule_.empty() && find(moment) != schedule_.size();
-}
+bool ReplayChooser::interested(const Moment& moment) { return !schedule_.empty() && find(moment) != schedule_.size(); }
 
 std::uint32_t ReplayChooser::choose(const Moment& moment, std::span<const Option> options) {
   const std::size_t index = find(moment);
@@ -64,7 +62,8 @@ RandomRates RandomChooser::swarm_rates(std::uint64_t seed) {
   program::Random random(seed ^ 0x5eed);
   constexpr std::uint32_t switches[] = {0, 5, 20, 60, 150, 400};
   constexpr std::uint32_t faults[] = {0, 0, 0, 10, 50, 200};
-  return {.switch_permille = switches[random.below(std::size(switches))], .fault_permille = faults[random.below(std::size(faults))]};
+  return {.switch_permille = switches[random.below(std::size(switches))],
+          .fault_permille = faults[random.below(std::size(faults))]};
 }
 
 void RandomChooser::restart() {

@@ -20,8 +20,8 @@ class StraightChooser final : public machine::Chooser {
   void restart() override {}
 };
 
-// Takes exactly the departures of a schedule, where they still apply; dice are derived from the moment, so that deleting
-// an operation does not change the luck of the others.
+// Takes exactly the departures of a schedule, where they still apply; dice are derived from the moment, so that
+// deleting an operation does not change the luck of the others.
 class ReplayChooser final : public machine::Chooser {
  public:
   explicit ReplayChooser(std::span<const machine::Departure> schedule);  // sorted by `at`; kept by reference

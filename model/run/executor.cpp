@@ -7,8 +7,8 @@
 namespace memtorture::run {
 
 using machine::IrqFlag;
-using machine::Pfn;
 using machine::no_pfn;
+using machine::Pfn;
 using oracle::EventKind;
 
 namespace {
@@ -21,11 +21,15 @@ bool inline_judgement() { return !machine::Machine::concurrent(); }
 }  // namespace
 
 Executor::Executor(Tape& tape, oracle::Oracle& oracle)
-    : tape_(tape), oracle_(oracle), spinlocks_{machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock)} {
+    : tape_(tape),
+      oracle_(oracle),
+      spinlocks_{machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock),
+                 machine::SpinLock(program_lock)} {
   static_assert(program::locks_max == 4);
 }
 
-void Executor::start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view, machine::Machine& machine) {
+void Executor::start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
+                     machine::Machine& machine) {
   case_ = &the_case;
   options_ = options;
   pages_ = &pages;
@@ -44,7 +48,12 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
-    strands_[i] = {.id = static_cast<ContextId>(i), .kind = program.kind, .cpu = program.cpu, .flags = program.flags, .body = &run_program, .arg = &tasks_[i]};
+    strands_[i] = {.id = static_cast<ContextId>(i),
+                   .kind = program.kind,
+                   .cpu = program.cpu,
+                   .flags = program.flags,
+                   .body = &run_program,
+                   .arg = &tasks_[i]};
   }
   operations_in_flight_ = 0;
   operations_since_audit_ = 0;
@@ -56,7 +65,12 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
 std::span<const machine::Strand> Executor::strands() { return strands_; }
 
 machine::Strand Executor::cleaner() {
-  return {.id = harness_context, .kind = machine::ContextKind::task, .cpu = 0, .flags = 0, .body = &run_cleaner, .arg = this};
+  return {.id = harness_context,
+          .kind = machine::ContextKind::task,
+          .cpu = 0,
+          .flags = 0,
+          .body = &run_cleaner,
+          .arg = this};
 }
 
 void Executor::run_program(void* arg) {
@@ -75,7 +89,8 @@ void Executor::run_program(void* arg) {
   self.left_[task.index] = 1;
 }
 
-// --- the tape ---------------------------------------------------------------------------------------------------------
+// --- the tape
+// ---------------------------------------------------------------------------------------------------------
 
 void Executor::begin() {
   Event event = Tape::here(EventKind::call);
@@ -105,10 +120,12 @@ void Executor::audit_if_due() {
 }
 
 void Executor::audit() {
-  if (view_ != nullptr && options_.audit_every != audit_never && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
+  if (view_ != nullptr && options_.audit_every != audit_never && !tape_.is_over())
+    tape_.conclude(oracle_.audit(*view_));
 }
 
-// --- blocks -----------------------------------------------------------------------------------------------------------
+// --- blocks
+// -----------------------------------------------------------------------------------------------------------
 
 void Executor::granted(program::Out out, const Granted& block) {
   Event event = Tape::here(EventKind::result);
@@ -170,7 +187,8 @@ bool Executor::exists(Pfn first, std::uint32_t frames) const {
   return first < all && frames <= all - first;
 }
 
-// --- contents ---------------------------------------------------------------------------------------------------------
+// --- contents
+// ---------------------------------------------------------------------------------------------------------
 
 std::span<std::byte> Executor::stamp_place(const Holding& holding, bool tail) {
   const auto frame = machine_->ram().frame(tail ? holding.first + holding.frames - 1 : holding.first);
@@ -188,7 +206,8 @@ void Executor::verify(const Holding& holding) {
   std::int64_t damage = -1;
   if (holding.written == Written::byte) damage = machine_->ram().find_not(holding.first, holding.frames, holding.byte);
   if (holding.written == Written::stamp) {
-    const std::int64_t tail_offset = (std::int64_t{holding.frames} << machine_->shape().page_shift) - static_cast<std::int64_t>(stamp_bytes);
+    const std::int64_t tail_offset =
+        (std::int64_t{holding.frames} << machine_->shape().page_shift) - static_cast<std::int64_t>(stamp_bytes);
     if (std::memcmp(stamp_place(holding, true).data(), &holding.stamp, stamp_bytes) != 0) damage = tail_offset;
     if (std::memcmp(stamp_place(holding, false).data(), &holding.stamp, stamp_bytes) != 0) damage = 0;
   }
@@ -217,7 +236,8 @@ void Executor::drop_reference(Holding& holding, program::In in) {
   --holding.references;
 }
 
-// --- nesting ----------------------------------------------------------------------------------------------------------
+// --- nesting
+// ----------------------------------------------------------------------------------------------------------
 
 void Executor::open(Open what, std::uint8_t lock, IrqFlag irqs, std::uint32_t flags) {
   Nesting& mine = nesting();
@@ -265,7 +285,8 @@ void Executor::undo_all(Nesting& nesting) {
   while (nesting.depth != 0) undo(nesting.entries[--nesting.depth]);
 }
 
-// --- clean-up ---------------------------------------------------------------------------------------------------------
+// --- clean-up
+// ---------------------------------------------------------------------------------------------------------
 
 void Executor::free_if_live(Pfn frame) {
   const oracle::Oracle::LiveBlock block = oracle_.live_block(frame);

@@ -1,12 +1,13 @@
 // The executor: does what the operations of a case say, on the facets of a subject, and puts on the tape what happened.
 //
 // It keeps what a caller would keep: handles (slots), what it wrote, and its own nesting of locks and scopes. It judges
-// nothing. By rule (model/program/ops.h) an operation on a slot that was never filled, or an undo with nothing to undo, is
-// skipped, and what a program left locked, masked or scoped is undone at its end; so every subsequence of a program is one.
+// nothing. By rule (model/program/ops.h) an operation on a slot that was never filled, or an undo with nothing to undo,
+// is skipped, and what a program left locked, masked or scoped is undone at its end; so every subsequence of a program
+// is one.
 //
-// Contents: a granted block gets a stamp at both ends (or, after `fill`, one byte everywhere); before a release that gives
-// up the block the stamps are verified. Host state of a running operation lives here, not on the fiber's stack: a stop
-// abandons that stack.
+// Contents: a granted block gets a stamp at both ends (or, after `fill`, one byte everywhere); before a release that
+// gives up the block the stamps are verified. Host state of a running operation lives here, not on the fiber's stack: a
+// stop abandons that stack.
 #pragma once
 
 #include <array>
@@ -26,14 +27,14 @@ enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
 struct Holding {  // one slot
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
-  std::uint64_t bytes = 0;        // asked for, alloc_pages_exact
-  std::uint32_t references = 0;   // 0: given up
+  std::uint64_t bytes = 0;       // asked for, alloc_pages_exact
+  std::uint32_t references = 0;  // 0: given up
   std::uint8_t order = 0;
   bool compound = false;
   Written written = Written::nothing;
   std::byte byte{};
   std::uint64_t stamp = 0;
-  std::uint16_t part = 0;         // `fill p+N` wrote frame N alone; 0: no part
+  std::uint16_t part = 0;  // `fill p+N` wrote frame N alone; 0: no part
   std::byte part_byte{};
 };
 
@@ -57,12 +58,13 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view, machine::Machine& machine);
+  void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
+             machine::Machine& machine);
   std::span<const machine::Strand> strands();  // one a program
   machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
 
-  void audit();                                // quiescent points only
+  void audit();  // quiescent points only
 
  private:
   struct Task {
@@ -86,17 +88,17 @@ class Executor {
     std::uint32_t frames = 0;
     unsigned order = 0;
     subject::gfp_t gfp = 0;
-    std::uint64_t bytes = 0;    // alloc_pages_exact
+    std::uint64_t bytes = 0;  // alloc_pages_exact
   };
   void granted(program::Out out, const Granted& block);
   Holding& refill(program::Out out, const Holding& fresh);
   void allocated(program::Out out, machine::Pfn first, unsigned order, subject::gfp_t gfp);
   void allocated_at(program::Out out, std::uint64_t address, unsigned order, subject::gfp_t gfp);
-  Holding* holding(program::In in);                       // null: never filled
+  Holding* holding(program::In in);  // null: never filled
   machine::Pfn frame_of(const Holding& holding, program::In in) const { return holding.first + in.offset; }
   bool is_high(machine::Pfn pfn) const;
   bool exists(machine::Pfn first, std::uint32_t frames) const;  // inside RAM; holes do exist for the bus
-  void drop_reference(Holding& holding, program::In in);  // verifies contents if it is the last one
+  void drop_reference(Holding& holding, program::In in);        // verifies contents if it is the last one
   template <class Release>
   void release(program::In in, Release&& call);
   template <class Release>
@@ -116,18 +118,60 @@ class Executor {
  public:
   // One overload an operation; called by execute() in the context of the program.
 #define MT_EXECUTE(TYPE) void operator()(const program::TYPE& op)
-  MT_EXECUTE(AllocPages); MT_EXECUTE(AllocPage); MT_EXECUTE(AllocPagesNode); MT_EXECUTE(GetFreePages); MT_EXECUTE(GetFreePage);
-  MT_EXECUTE(GetZeroedPage); MT_EXECUTE(GetDmaPages); MT_EXECUTE(AllocPagesExact); MT_EXECUTE(WildPage);
-  MT_EXECUTE(FreePagesOf); MT_EXECUTE(FreePageOf); MT_EXECUTE(FreePages); MT_EXECUTE(FreePage); MT_EXECUTE(FreePagesExact);
-  MT_EXECUTE(FreeNull); MT_EXECUTE(GetPage); MT_EXECUTE(PutPage); MT_EXECUTE(SplitPage); MT_EXECUTE(PageCount);
-  MT_EXECUTE(PageAddress); MT_EXECUTE(Fill); MT_EXECUTE(CheckContents); MT_EXECUTE(Poke); MT_EXECUTE(DrainLocalPages);
-  MT_EXECUTE(DrainAllPages); MT_EXECUTE(NrFreePages); MT_EXECUTE(SetMinFreeKbytes); MT_EXECUTE(ClientAdd); MT_EXECUTE(ClientDrop);
-  MT_EXECUTE(PreemptDisable); MT_EXECUTE(PreemptEnable); MT_EXECUTE(LocalIrqSave); MT_EXECUTE(LocalIrqRestore);
-  MT_EXECUTE(LocalBhDisable); MT_EXECUTE(LocalBhEnable); MT_EXECUTE(SpinLockOp); MT_EXECUTE(SpinUnlockOp);
-  MT_EXECUTE(MutexLockOp); MT_EXECUTE(MutexUnlockOp); MT_EXECUTE(WaitEvent); MT_EXECUTE(WakeUp); MT_EXECUTE(SmpProcessorId);
-  MT_EXECUTE(MightSleep); MT_EXECUTE(Schedule); MT_EXECUTE(CondResched); MT_EXECUTE(Msleep); MT_EXECUTE(NoioSave);
-  MT_EXECUTE(NoioRestore); MT_EXECUTE(NofsSave); MT_EXECUTE(NofsRestore); MT_EXECUTE(NoreclaimSave);
-  MT_EXECUTE(NoreclaimRestore); MT_EXECUTE(BlemishPage); MT_EXECUTE(Forget);
+  MT_EXECUTE(AllocPages);
+  MT_EXECUTE(AllocPage);
+  MT_EXECUTE(AllocPagesNode);
+  MT_EXECUTE(GetFreePages);
+  MT_EXECUTE(GetFreePage);
+  MT_EXECUTE(GetZeroedPage);
+  MT_EXECUTE(GetDmaPages);
+  MT_EXECUTE(AllocPagesExact);
+  MT_EXECUTE(WildPage);
+  MT_EXECUTE(FreePagesOf);
+  MT_EXECUTE(FreePageOf);
+  MT_EXECUTE(FreePages);
+  MT_EXECUTE(FreePage);
+  MT_EXECUTE(FreePagesExact);
+  MT_EXECUTE(FreeNull);
+  MT_EXECUTE(GetPage);
+  MT_EXECUTE(PutPage);
+  MT_EXECUTE(SplitPage);
+  MT_EXECUTE(PageCount);
+  MT_EXECUTE(PageAddress);
+  MT_EXECUTE(Fill);
+  MT_EXECUTE(CheckContents);
+  MT_EXECUTE(Poke);
+  MT_EXECUTE(DrainLocalPages);
+  MT_EXECUTE(DrainAllPages);
+  MT_EXECUTE(NrFreePages);
+  MT_EXECUTE(SetMinFreeKbytes);
+  MT_EXECUTE(ClientAdd);
+  MT_EXECUTE(ClientDrop);
+  MT_EXECUTE(PreemptDisable);
+  MT_EXECUTE(PreemptEnable);
+  MT_EXECUTE(LocalIrqSave);
+  MT_EXECUTE(LocalIrqRestore);
+  MT_EXECUTE(LocalBhDisable);
+  MT_EXECUTE(LocalBhEnable);
+  MT_EXECUTE(SpinLockOp);
+  MT_EXECUTE(SpinUnlockOp);
+  MT_EXECUTE(MutexLockOp);
+  MT_EXECUTE(MutexUnlockOp);
+  MT_EXECUTE(WaitEvent);
+  MT_EXECUTE(WakeUp);
+  MT_EXECUTE(SmpProcessorId);
+  MT_EXECUTE(MightSleep);
+  MT_EXECUTE(Schedule);
+  MT_EXECUTE(CondResched);
+  MT_EXECUTE(Msleep);
+  MT_EXECUTE(NoioSave);
+  MT_EXECUTE(NoioRestore);
+  MT_EXECUTE(NofsSave);
+  MT_EXECUTE(NofsRestore);
+  MT_EXECUTE(NoreclaimSave);
+  MT_EXECUTE(NoreclaimRestore);
+  MT_EXECUTE(BlemishPage);
+  MT_EXECUTE(Forget);
 #undef MT_EXECUTE
 
  private:
@@ -139,7 +183,7 @@ class Executor {
   subject::PagesView* view_ = nullptr;
   machine::Machine* machine_ = nullptr;
   std::vector<Holding> slots_;
-  std::vector<Nesting> nesting_;   // one a program
+  std::vector<Nesting> nesting_;  // one a program
   std::vector<Task> tasks_;
   std::vector<machine::Strand> strands_;
   std::vector<std::uint8_t> started_, left_;

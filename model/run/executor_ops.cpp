@@ -9,7 +9,8 @@ namespace memtorture::run {
 using machine::Pfn;
 using namespace program;  // the operations
 
-// --- allocation -------------------------------------------------------------------------------------------------------
+// --- allocation
+// -------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const AllocPages& op) {
   begin();
@@ -45,11 +46,13 @@ void Executor::operator()(const AllocPagesExact& op) {
   const std::uint64_t page_bytes = machine_->shape().page_bytes();
   const std::uint64_t frames = op.bytes.value / page_bytes + (op.bytes.value % page_bytes != 0);
   const Pfn first = address == 0 ? machine::no_pfn : std::min(machine_->ram().pfn_of(address), machine::no_pfn - 1);
-  granted(op.out, {.first = first,
-                   .address = address,
-                   .frames = static_cast<std::uint32_t>(std::min<std::uint64_t>(frames, std::numeric_limits<std::uint32_t>::max())),
-                   .gfp = op.gfp.bits,
-                   .bytes = op.bytes.value});
+  granted(
+      op.out,
+      {.first = first,
+       .address = address,
+       .frames = static_cast<std::uint32_t>(std::min<std::uint64_t>(frames, std::numeric_limits<std::uint32_t>::max())),
+       .gfp = op.gfp.bits,
+       .bytes = op.bytes.value});
 }
 void Executor::operator()(const WildPage& op) {
   begin();
@@ -60,7 +63,8 @@ void Executor::operator()(const WildPage& op) {
   tape_.emit(event);
 }
 
-// --- release ----------------------------------------------------------------------------------------------------------
+// --- release
+// ----------------------------------------------------------------------------------------------------------
 
 template <class Release>
 void Executor::release(In in, Release&& call) {
@@ -101,7 +105,8 @@ void Executor::operator()(const FreeNull& op) {
   end();
 }
 
-// --- references -------------------------------------------------------------------------------------------------------
+// --- references
+// -------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const GetPage& op) {
   Holding* holding = this->holding(op.in);
@@ -138,7 +143,8 @@ void Executor::operator()(const PageAddress& op) {
   end(pages_->page_address(frame_of(*holding, op.in)));
 }
 
-// --- contents ---------------------------------------------------------------------------------------------------------
+// --- contents
+// ---------------------------------------------------------------------------------------------------------
 
 // The whole block, or with an offset that frame alone.
 void Executor::operator()(const Fill& op) {
@@ -161,7 +167,8 @@ void Executor::operator()(const CheckContents& op) {
   const Holding* holding = this->holding(op.in);
   const bool part = op.in.offset != 0;
   if (holding == nullptr) return skip();
-  if (part ? holding->part != op.in.offset : holding->references == 0 || holding->written == Written::unknown) return skip();
+  if (part ? holding->part != op.in.offset : holding->references == 0 || holding->written == Written::unknown)
+    return skip();
   begin();
   part ? verify_part(*holding) : verify(*holding);
   end();
@@ -185,7 +192,8 @@ void Executor::operator()(const Poke& op) {
   end();
 }
 
-// --- the allocator as a whole -----------------------------------------------------------------------------------------
+// --- the allocator as a whole
+// -----------------------------------------------------------------------------------------
 
 void Executor::operator()(const DrainLocalPages&) {
   begin();
@@ -215,7 +223,8 @@ void Executor::operator()(const ClientDrop& op) {
   end(pages_->client_drop(op.kind.value, op.pages.value));
 }
 
-// --- context ----------------------------------------------------------------------------------------------------------
+// --- context
+// ----------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const PreemptDisable&) {
   begin();
@@ -246,8 +255,9 @@ void Executor::operator()(const SpinLockOp& op) {
 void Executor::operator()(const SpinUnlockOp& op) { close(Open::spin, op.lock.value); }
 void Executor::operator()(const MutexLockOp& op) {
   const Nesting& mine = nesting();
-  const bool again = std::any_of(mine.entries.begin(), mine.entries.begin() + mine.depth,
-                                 [&](const Opened& opened) { return opened.what == Open::mutex && opened.lock == op.lock.value; });
+  const bool again = std::any_of(mine.entries.begin(), mine.entries.begin() + mine.depth, [&](const Opened& opened) {
+    return opened.what == Open::mutex && opened.lock == op.lock.value;
+  });
   begin();
   mutexes_[op.lock.value].lock();
   if (!again) open(Open::mutex, op.lock.value);  // a recursion is reported, not granted
@@ -295,7 +305,8 @@ void Executor::operator()(const NofsRestore&) { close(Open::nofs); }
 void Executor::operator()(const NoreclaimSave&) { enter_scope(Open::noreclaim, machine::pf_memalloc); }
 void Executor::operator()(const NoreclaimRestore&) { close(Open::noreclaim); }
 
-// --- misuse -----------------------------------------------------------------------------------------------------------
+// --- misuse
+// -----------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const BlemishPage& op) {
   const Holding* holding = this->holding(op.in);

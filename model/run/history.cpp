@@ -64,8 +64,9 @@ std::string kernel_line(const Case& the_case, const Event& event) {
     case allocation_failure: return fmt::format("{}: {}. order:{}, mode:{:#x}", comm, header, event.order, event.gfp);
     case oom_kill: return fmt::format("{}{}{:#x}, order={}, oom_adj=0", comm, header, event.gfp, event.order);
     case sleeping:
-      return fmt::format("{} the allocator: in_atomic(): {}, irqs_disabled(): {}, pid: {}, name: {}", header, event.preempt_count != 0 ? 1 : 0,
-                         event.irqs == machine::IrqFlag::off ? 1 : 0, event.who, comm);
+      return fmt::format("{} the allocator: in_atomic(): {}, irqs_disabled(): {}, pid: {}, name: {}", header,
+                         event.preempt_count != 0 ? 1 : 0, event.irqs == machine::IrqFlag::off ? 1 : 0, event.who,
+                         comm);
     case scheduling: return fmt::format("{} {}/{}/{:#010x}", header, comm, event.who, event.preempt_count);
     case processor_id: return fmt::format("{}{:08x}] code: {}/{}", header, event.preempt_count, comm, event.who);
     case lock_recursion:
@@ -78,7 +79,8 @@ std::string report_text(const Case& the_case, const Event& event) {
   const auto kind = static_cast<machine::ReportKind>(event.detail);
   std::string text = kernel_line(the_case, event) + fmt::format(" [{}", machine::row(kind).name);
   if (event.pfn != machine::no_pfn) text += " " + frame_name(the_case.shape, event.pfn);
-  if (event.value != 0 && event.value < std::size(machine::bad_page_reasons)) text += fmt::format(", {}", machine::bad_page_reasons[event.value]);
+  if (event.value != 0 && event.value < std::size(machine::bad_page_reasons))
+    text += fmt::format(", {}", machine::bad_page_reasons[event.value]);
   if (event.gfp != 0 || kind == machine::ReportKind::allocation_failure) text += ", " + program::print_gfp(event.gfp);
   return text + "]";
 }
@@ -91,8 +93,9 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::result: return result_text(the_case, event);
     case EventKind::skipped: return "skipped";
     case EventKind::contents:
-      return static_cast<std::int64_t>(event.value) < 0 ? fmt::format("contents of {} as written", frame())
-                                                        : fmt::format("contents of {} damaged at byte {}", frame(), event.value);
+      return static_cast<std::int64_t>(event.value) < 0
+                 ? fmt::format("contents of {} as written", frame())
+                 : fmt::format("contents of {} damaged at byte {}", frame(), event.value);
     case EventKind::reported: return report_text(the_case, event);
     case EventKind::slept: return "slept";
     case EventKind::faulted: return fmt::format("fault {}", machine::Site::at(event.detail).name());
@@ -123,9 +126,11 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
     const std::string who = context_name(the_case, event.who);
     if (event.kind == EventKind::call) {
       if (event.op == harness_op) {
-        fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn), event.order);
+        fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn),
+                       event.order);
       } else {
-        fmt::format_to(out, "cpu{} {}.{}: {}\n", event.cpu, who, event.op, operation_text(the_case, event.who, event.op));
+        fmt::format_to(out, "cpu{} {}.{}: {}\n", event.cpu, who, event.op,
+                       operation_text(the_case, event.who, event.op));
       }
       continue;
     }

@@ -30,12 +30,12 @@ struct Statistics {
 
 struct Outcome {
   Verdict verdict = Verdict::pass;
-  oracle::Finding finding;                      // rule empty unless verdict is finding or misuse
-  std::vector<Event> history;                   // empty when not kept
-  std::vector<machine::Departure> departures;   // the schedule taken, faults included, in the order taken
+  oracle::Finding finding;                     // rule empty unless verdict is finding or misuse
+  std::vector<Event> history;                  // empty when not kept
+  std::vector<machine::Departure> departures;  // the schedule taken, faults included, in the order taken
   Statistics statistics;
-  std::int64_t drifted_at = -1;                 // replay: index of the first departure that did not apply; -1: none
-  std::string sandbox_detail;                   // crash, hang, out of memory: signal and sanitizer text
+  std::int64_t drifted_at = -1;  // replay: index of the first departure that did not apply; -1: none
+  std::string sandbox_detail;    // crash, hang, out of memory: signal and sanitizer text
 
   bool is_bug() const {  // the subject is to blame
     return verdict == Verdict::finding || verdict == Verdict::deadlock || verdict == Verdict::livelock ||

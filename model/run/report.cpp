@@ -23,7 +23,8 @@ const oracle::RuleRow* find_rule(std::string_view id) {
 bool touches(const Case& the_case, const Event& event, machine::Pfn pfn) {
   if (event.pfn == machine::no_pfn) return false;
   if (event.kind == EventKind::call) return event.op == harness_op && event.pfn == pfn;
-  const std::uint64_t frames = event.kind == EventKind::result ? std::uint64_t{1} << std::min<unsigned>(event.order, 31) : 1;
+  const std::uint64_t frames =
+      event.kind == EventKind::result ? std::uint64_t{1} << std::min<unsigned>(event.order, 31) : 1;
   static_cast<void>(the_case);
   return pfn >= event.pfn && pfn - event.pfn < frames;
 }
@@ -53,8 +54,9 @@ void print_schedule(std::string& text, const Case& the_case, const Outcome& outc
   if (outcome.departures.empty()) return;
   text += "Departures from run-to-completion, in order:\n";
   for (const auto& departure : outcome.departures) {
-    fmt::format_to(std::back_inserter(text), " step {:>6}  {}.{}  ! {}\n", departure.step, context_name(the_case, departure.at.who),
-                   departure.at.op, program::print_departure(departure, the_case));
+    fmt::format_to(std::back_inserter(text), " step {:>6}  {}.{}  ! {}\n", departure.step,
+                   context_name(the_case, departure.at.who), departure.at.op,
+                   program::print_departure(departure, the_case));
   }
 }
 
@@ -71,9 +73,10 @@ std::string print_report(const Case& the_case, const Outcome& outcome) {
     fmt::format_to(out, "memtorture: {}{}{}\n", verdict, finding.rule.empty() ? "" : ": ", finding.rule);
   }
   if (!finding.rule.empty()) {
-    if (const oracle::RuleRow* rule = find_rule(finding.rule)) fmt::format_to(out, "Rule:      {} [{}]\n", rule->meaning, rule->source);
-    fmt::format_to(out, "Operation: {}.{}: {}\n", context_name(the_case, finding.who), finding.op == harness_op ? 0 : finding.op,
-                   operation_text(the_case, finding.who, finding.op));
+    if (const oracle::RuleRow* rule = find_rule(finding.rule))
+      fmt::format_to(out, "Rule:      {} [{}]\n", rule->meaning, rule->source);
+    fmt::format_to(out, "Operation: {}.{}: {}\n", context_name(the_case, finding.who),
+                   finding.op == harness_op ? 0 : finding.op, operation_text(the_case, finding.who, finding.op));
     if (finding.pfn != machine::no_pfn) fmt::format_to(out, "Frame:     {}\n", frame_name(the_case.shape, finding.pfn));
     if (!finding.detail.empty()) fmt::format_to(out, "Detail:    {}\n", finding.detail);
   }

@@ -1,8 +1,10 @@
 // One run, from boot to verdict:
 //
-//   boot -> oracle.begin -> programs run, every event judged -> quiet -> harness gives everything back -> oracle.end -> audit
+//   boot -> oracle.begin -> programs run, every event judged -> quiet -> harness gives everything back -> oracle.end ->
+//   audit
 //
-// A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is demanded.
+// A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is
+// demanded.
 #include "model/run/run.h"
 
 #include <algorithm>
@@ -34,7 +36,8 @@ std::uint64_t steps_for_clients(const Case& the_case) {
 
 class Session {
  public:
-  explicit Session(std::unique_ptr<subject::Subject> subject) : subject_(std::move(subject)), tape_(oracle_), executor_(tape_, oracle_) {}
+  explicit Session(std::unique_ptr<subject::Subject> subject)
+      : subject_(std::move(subject)), tape_(oracle_), executor_(tape_, oracle_) {}
 
   const Outcome& run(const Case& the_case, machine::Chooser& chooser, const Options& options);
   Outcome& outcome() { return outcome_; }
@@ -67,14 +70,16 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   subject_->boot(the_case.shape, the_case.faults, tape_, tape_);
   subject::PagesView* view = subject_->pages_view();
   executor_.start(the_case, options, subject_->pages(), view, machine);
-  tape_.conclude(oracle_.begin(the_case, view != nullptr ? view->zones() : std::span<const subject::ZoneInfo>{}, subject_->promises()));
+  tape_.conclude(oracle_.begin(the_case, view != nullptr ? view->zones() : std::span<const subject::ZoneInfo>{},
+                               subject_->promises()));
   if (tape_.is_over()) return outcome_;
 
   chooser.restart();
   const RunResult result = machine.run(executor_.strands(), chooser, limits);
   outcome_.departures.assign(machine.departures().begin(), machine.departures().end());
   outcome_.statistics.steps = result.steps;
-  for (const auto& departure : outcome_.departures) outcome_.statistics.interrupts += departure.take.move == machine::Move::deliver;
+  for (const auto& departure : outcome_.departures)
+    outcome_.statistics.interrupts += departure.take.move == machine::Move::deliver;
   tape_.judge_logs();
   conclude(the_case, result);
   if (outcome_.verdict == Verdict::pass && !tape_.is_over() && result.reason == StopReason::finished)
@@ -153,7 +158,9 @@ const Outcome& Runner::replay(const Case& the_case, const Options& options) {
   return outcome;
 }
 
-Outcome run(const Case& the_case, machine::Chooser& chooser, const Options& options) { return Runner().run(the_case, chooser, options); }
+Outcome run(const Case& the_case, machine::Chooser& chooser, const Options& options) {
+  return Runner().run(the_case, chooser, options);
+}
 Outcome replay(const Case& the_case, const Options& options) { return Runner().replay(the_case, options); }
 
 }  // namespace memtorture::run

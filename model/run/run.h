@@ -2,9 +2,9 @@
 //
 //   Outcome run(const Case&, Chooser&)
 //
-// A pure function: everything a run depends on is in the case and in the chooser's answers. Property tests, fuzzers, the
-// corpus, the shrinker and the zoo are callers of it. A Runner is the same function with its memory kept from call to
-// call; use one per host thread.
+// A pure function: everything a run depends on is in the case and in the chooser's answers. Property tests, fuzzers,
+// the corpus, the shrinker and the zoo are callers of it. A Runner is the same function with its memory kept from call
+// to call; use one per host thread.
 #pragma once
 
 #include <cstdint>

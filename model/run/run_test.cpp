@@ -1,4 +1,5 @@
-// run() itself: purity, verdicts of the sandbox, expectations, signatures. (What the page layer does is in corpus and props.)
+// run() itself: purity, verdicts of the sandbox, expectations, signatures. (What the page layer does is in corpus and
+// props.)
 #if MT_ENGINE_FIBER
 #include "model/run/run.h"
 
@@ -64,7 +65,8 @@ TEST(Run, TwoRunsAtOnceInOneProcess) {
   const std::string alone = print_history(two_tasks, recorded(two_tasks).history);
   std::vector<std::string> texts(4);
   std::vector<std::thread> threads;
-  for (std::string& text : texts) threads.emplace_back([&text] { text = print_history(two_tasks, recorded(two_tasks).history); });
+  for (std::string& text : texts)
+    threads.emplace_back([&text] { text = print_history(two_tasks, recorded(two_tasks).history); });
   for (std::thread& thread : threads) thread.join();
   for (const std::string& text : texts) EXPECT_EQ(text, alone);
 }
@@ -104,13 +106,16 @@ TEST(Run, ExpectationsMatchVerdictAndRule) {
   EXPECT_FALSE(as_expected({Verdict::pass, ""}, outcome));
 }
 
-// --- the sandbox ------------------------------------------------------------------------------------------------------
+// --- the sandbox
+// ------------------------------------------------------------------------------------------------------
 
 // A subject that comes to grief at boot.
 template <class Grief>
 class Doomed final : public subject::Subject {
  public:
-  void boot(const machine::Shape&, std::span<const fault::Rule>, subject::PagesTrace&, machine::Witness&) override { Grief{}(); }
+  void boot(const machine::Shape&, std::span<const fault::Rule>, subject::PagesTrace&, machine::Witness&) override {
+    Grief{}();
+  }
   machine::Machine& machine() override { return inner_->machine(); }
   subject::Pages& pages() override { return inner_->pages(); }
   subject::PagesView* pages_view() override { return nullptr; }

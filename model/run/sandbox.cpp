@@ -15,13 +15,16 @@
 namespace memtorture::run {
 namespace {
 
-// --- the outcome on its way through the pipe --------------------------------------------------------------------------
+// --- the outcome on its way through the pipe
+// --------------------------------------------------------------------------
 
 class Packer {
  public:
   template <class T>
     requires std::is_trivially_copyable_v<T>
-  void put(const T& value) { bytes_.append(reinterpret_cast<const char*>(&value), sizeof value); }
+  void put(const T& value) {
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
   void put(std::string_view text) {
     put(static_cast<std::uint32_t>(text.size()));
     bytes_.append(text);
@@ -98,11 +101,13 @@ bool unpack(std::string_view bytes, Outcome& outcome) {
   outcome.statistics = unpacker.get<Statistics>();
   outcome.drifted_at = unpacker.get<std::int64_t>();
   const auto departures = unpacker.get<std::uint32_t>();
-  for (std::uint32_t i = 0; i != departures && unpacker.complete(); ++i) outcome.departures.push_back(unpacker.get<machine::Departure>());
+  for (std::uint32_t i = 0; i != departures && unpacker.complete(); ++i)
+    outcome.departures.push_back(unpacker.get<machine::Departure>());
   return unpacker.get<std::uint32_t>() == end_mark && unpacker.complete();
 }
 
-// --- parent and child -------------------------------------------------------------------------------------------------
+// --- parent and child
+// -------------------------------------------------------------------------------------------------
 
 void write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -112,7 +117,8 @@ void write_all(int fd, std::string_view bytes) {
   }
 }
 
-[[noreturn]] void child(const Case& the_case, const Options& options, MakeSubject make_subject, int result_fd, int words_fd) {
+[[noreturn]] void child(const Case& the_case, const Options& options, MakeSubject make_subject, int result_fd,
+                        int words_fd) {
   dup2(words_fd, STDERR_FILENO);
   Runner runner(make_subject());
   write_all(result_fd, pack(runner.replay(the_case, options)));
@@ -164,14 +170,18 @@ Outcome dead(Verdict verdict, std::string detail) {
 
 Outcome post_mortem(Ending ending, int status, const SandboxLimits& limits, std::string words) {
   if (ending == Ending::too_long) return dead(Verdict::hang, "no end within " + std::to_string(limits.seconds) + " s");
-  if (ending == Ending::too_much) return dead(Verdict::out_of_memory, "more than " + std::to_string(limits.memory_bytes >> 20) + " MiB of host memory");
-  std::string cause = WIFSIGNALED(status) ? "SIG" + std::string(sigabbrev_np(WTERMSIG(status))) : "exit code " + std::to_string(WEXITSTATUS(status));
+  if (ending == Ending::too_much)
+    return dead(Verdict::out_of_memory,
+                "more than " + std::to_string(limits.memory_bytes >> 20) + " MiB of host memory");
+  std::string cause = WIFSIGNALED(status) ? "SIG" + std::string(sigabbrev_np(WTERMSIG(status)))
+                                          : "exit code " + std::to_string(WEXITSTATUS(status));
   return dead(Verdict::crash, cause + (words.empty() ? "" : "\n" + words));
 }
 
 }  // namespace
 
-Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits, MakeSubject make_subject) {
+Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits,
+                         MakeSubject make_subject) {
   int ends[2];
   const int words_fd = memfd_create("memtorture-stderr", MFD_CLOEXEC);
   if (words_fd < 0 || pipe(ends) != 0) {

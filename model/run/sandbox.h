@@ -1,7 +1,7 @@
 // The sandboxed form of run(): the subject dies, hangs or eats memory in a child process, and that is a verdict.
 //
-// The child replays the case and writes its Outcome (without history) to a pipe; the parent waits no longer than the time
-// limit. What the child printed on stderr before it died (a sanitizer's report) is kept in sandbox_detail.
+// The child replays the case and writes its Outcome (without history) to a pipe; the parent waits no longer than the
+// time limit. What the child printed on stderr before it died (a sanitizer's report) is kept in sandbox_detail.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +11,13 @@
 namespace memtorture::run {
 
 struct SandboxLimits {
-  std::uint32_t seconds = 10;                            // wall clock: only the host knows whether a subject hangs
-  std::uint64_t memory_bytes = std::uint64_t{4} << 30;   // host memory beyond what the child starts with
+  std::uint32_t seconds = 10;                           // wall clock: only the host knows whether a subject hangs
+  std::uint64_t memory_bytes = std::uint64_t{4} << 30;  // host memory beyond what the child starts with
 };
 
 using MakeSubject = std::unique_ptr<subject::Subject> (*)();
 
-[[nodiscard]] Outcome replay_sandboxed(const Case& the_case, const Options& options = {}, const SandboxLimits& limits = {},
-                                       MakeSubject make_subject = &make_kernel);
+[[nodiscard]] Outcome replay_sandboxed(const Case& the_case, const Options& options = {},
+                                       const SandboxLimits& limits = {}, MakeSubject make_subject = &make_kernel);
 
 }  // namespace memtorture::run

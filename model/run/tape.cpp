@@ -84,7 +84,8 @@ void Tape::count(const Event& event) {
   if (refused) ++statistics.refused;
   if (options_.features.empty()) return;
   // Behaviour: what kind of operation ended how in which state of memory.
-  const std::size_t feature = (kind << 8 | std::size_t{refused} << 7 | std::size_t{(event.preempt_count != 0)} << 6 | (oracle_.state_class() & 63));
+  const std::size_t feature = (kind << 8 | std::size_t{refused} << 7 | std::size_t{(event.preempt_count != 0)} << 6 |
+                               (oracle_.state_class() & 63));
   std::uint8_t& counter = options_.features[feature & (options_.features.size() - 1)];
   if (counter != 255) ++counter;
 }

@@ -1,6 +1,6 @@
 // The tape: where events go. On fibers every event is judged as it happens; on threads each context writes a log of its
-// own, stamped with a relaxed ticket, and the logs are merged and judged after the join. A lock here would order exactly
-// the accesses whose races the thread engine is there to find.
+// own, stamped with a relaxed ticket, and the logs are merged and judged after the join. A lock here would order
+// exactly the accesses whose races the thread engine is there to find.
 #pragma once
 
 #include <atomic>
@@ -38,8 +38,12 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void parked(Pfn page, unsigned cpu) override { placed(oracle::EventKind::parked, page, cpu); }
   void refilled(Pfn page, unsigned cpu) override { placed(oracle::EventKind::refilled, page, cpu); }
   void drained(Pfn page, unsigned cpu) override { placed(oracle::EventKind::drained, page, cpu); }
-  void client_granted(subject::ClientKind kind, Pfn page) override { client(oracle::EventKind::client_granted, kind, page); }
-  void client_released(subject::ClientKind kind, Pfn page) override { client(oracle::EventKind::client_released, kind, page); }
+  void client_granted(subject::ClientKind kind, Pfn page) override {
+    client(oracle::EventKind::client_granted, kind, page);
+  }
+  void client_released(subject::ClientKind kind, Pfn page) override {
+    client(oracle::EventKind::client_released, kind, page);
+  }
   void reclaim_began(subject::gfp_t gfp) override;
   void reclaim_ended(std::uint32_t freed) override { valued(oracle::EventKind::reclaim_ended, freed); }
   void kswapd_woken(unsigned node) override { valued(oracle::EventKind::kswapd_woken, node); }

@@ -18,7 +18,8 @@ using run::Outcome;
 
 Case reproducer(Case the_case, const Outcome& outcome) {
   // A subject that died took its list of departures with it: then the ones it was given stay.
-  const bool lost = outcome.verdict == run::Verdict::crash || outcome.verdict == run::Verdict::hang || outcome.verdict == run::Verdict::out_of_memory;
+  const bool lost = outcome.verdict == run::Verdict::crash || outcome.verdict == run::Verdict::hang ||
+                    outcome.verdict == run::Verdict::out_of_memory;
   if (!lost) the_case.departures = outcome.departures;
   program::sort_departures(the_case);
   the_case.expect = {.verdict = outcome.verdict, .rule = std::string(outcome.finding.rule)};
@@ -30,7 +31,8 @@ std::expected<void, std::string> write_atomically(const std::filesystem::path& p
   const auto failed = [&](const char* what) -> std::unexpected<std::string> {
     const int error = errno;
     unlink(temporary.c_str());
-    return std::unexpected(fmt::format("{}: {} ({}); free some space or choose another --out", path.string(), what, std::strerror(error)));
+    return std::unexpected(
+        fmt::format("{}: {} ({}); free some space or choose another --out", path.string(), what, std::strerror(error)));
   };
   const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return failed("cannot create");
@@ -60,7 +62,8 @@ std::uint32_t hash_of(std::string_view text) {  // FNV-1a: only to keep file nam
   return hash;
 }
 
-std::filesystem::path path_of(const std::filesystem::path& directory, const Outcome& outcome, std::string_view signature) {
+std::filesystem::path path_of(const std::filesystem::path& directory, const Outcome& outcome,
+                              std::string_view signature) {
   const std::string_view verdict = program::verdict_names[static_cast<unsigned>(outcome.verdict)];
   const std::string_view rule = outcome.finding.rule;
   return directory / fmt::format("{}{}{}-{:08x}.case", verdict, rule.empty() ? "" : "-", rule, hash_of(signature));
@@ -74,25 +77,29 @@ std::size_t size_on_disk(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::expected<Found, std::string> save(const std::filesystem::path& directory, Case the_case, const Outcome& outcome, const Judge& judge,
-                                       const Options& options) {
+std::expected<Found, std::string> save(const std::filesystem::path& directory, Case the_case, const Outcome& outcome,
+                                       const Judge& judge, const Options& options) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) return std::unexpected(fmt::format("{}: cannot create the folder ({}); choose another --out", directory.string(), error.message()));
+  if (error)
+    return std::unexpected(
+        fmt::format("{}: cannot create the folder ({}); choose another --out", directory.string(), error.message()));
   the_case = reproducer(std::move(the_case), outcome);
   Found found{.path = {}, .signature = run::signature(the_case, outcome), .result = {}};
   found.path = path_of(directory, outcome, found.signature);
   const std::size_t size_before = size_on_disk(found.path);
   found.is_new = size_before == 0;
   if (found.is_new) {
-    if (auto written = write_atomically(found.path, program::print(the_case)); !written) return std::unexpected(written.error());
+    if (auto written = write_atomically(found.path, program::print(the_case)); !written)
+      return std::unexpected(written.error());
   }
   found.result = shrink(the_case, outcome, judge, options);
   const std::string small = program::print(found.result.smallest);
   if (found.is_new || small.size() < size_before) {
     if (auto written = write_atomically(found.path, small); !written) return std::unexpected(written.error());
     const auto report = std::filesystem::path(found.path).replace_extension(".txt");
-    if (auto written = write_atomically(report, run::print_report(found.result.smallest, found.result.outcome)); !written) {
+    if (auto written = write_atomically(report, run::print_report(found.result.smallest, found.result.outcome));
+        !written) {
       return std::unexpected(written.error());
     }
   }

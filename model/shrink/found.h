@@ -1,8 +1,8 @@
 // What every front end does with a bug: keep it first, make it small, keep that too.
 //
-// save() writes the unshrunk reproducer to disk before anything else happens (a file under a temporary name, synced, then
-// renamed: nobody ever sees half a case, and a crash of the shrinker loses nothing), then shrinks and replaces it. Bugs
-// with the same signature share one file: the smaller one stays.
+// save() writes the unshrunk reproducer to disk before anything else happens (a file under a temporary name, synced,
+// then renamed: nobody ever sees half a case, and a crash of the shrinker loses nothing), then shrinks and replaces it.
+// Bugs with the same signature share one file: the smaller one stays.
 #pragma once
 
 #include <expected>
@@ -14,15 +14,15 @@
 namespace memtorture::shrink {
 
 struct Found {
-  std::filesystem::path path;    // DIR/<verdict>-<rule>-<hash of the signature>.case, its report beside it as .txt
+  std::filesystem::path path;  // DIR/<verdict>-<rule>-<hash of the signature>.case, its report beside it as .txt
   std::string signature;
   Result result;
-  bool is_new = true;            // no file of that signature was there
+  bool is_new = true;  // no file of that signature was there
 };
 
 // the_case is completed with the outcome's departures and expectation. The error is one line: what, where, what to do.
-std::expected<Found, std::string> save(const std::filesystem::path& directory, program::Case the_case, const run::Outcome& outcome,
-                                       const Judge& judge, const Options& options = {});
+std::expected<Found, std::string> save(const std::filesystem::path& directory, program::Case the_case,
+                                       const run::Outcome& outcome, const Judge& judge, const Options& options = {});
 
 // The case of an outcome: departures taken, sorted; expectation = what happened.
 program::Case reproducer(program::Case the_case, const run::Outcome& outcome);

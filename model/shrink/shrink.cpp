@@ -25,7 +25,11 @@ namespace {
 class Shrinker {
  public:
   Shrinker(Case the_case, const Outcome& found, const Judge& judge, const Options& options)
-      : best_(std::move(the_case)), outcome_(found), signature_(run::signature(best_, found)), judge_(judge), options_(options) {}
+      : best_(std::move(the_case)),
+        outcome_(found),
+        signature_(run::signature(best_, found)),
+        judge_(judge),
+        options_(options) {}
 
   bool reproduces() {
     const Case unchanged = best_;
@@ -75,8 +79,8 @@ class Shrinker {
     return try_case(candidate);
   }
 
-  // Deletes chunks of [0, count) from the end, halving the chunk; count() is asked anew because an accepted case may have
-  // lost more than the chunk.
+  // Deletes chunks of [0, count) from the end, halving the chunk; count() is asked anew because an accepted case may
+  // have lost more than the chunk.
   template <class Count, class Erase>
   bool erase_chunks(Count&& count, Erase&& erase) {
     bool any = false;
@@ -102,9 +106,10 @@ class Shrinker {
 
   bool erase_programs() {
     return best_.programs.size() > 1 && erase_chunks([&] { return best_.programs.size(); },
-                        [](Case& c, std::size_t first, std::size_t n) {
-                          for (std::size_t i = first + n; i != first; --i) program::erase_program(c, i - 1);
-                        });
+                                                     [](Case& c, std::size_t first, std::size_t n) {
+                                                       for (std::size_t i = first + n; i != first; --i)
+                                                         program::erase_program(c, i - 1);
+                                                     });
   }
 
   bool erase_operations() {
@@ -117,15 +122,17 @@ class Shrinker {
   }
 
   bool erase_fault_rules() {
-    return erase_chunks([&] { return best_.faults.size(); }, [](Case& c, std::size_t first, std::size_t n) {
-      for (std::size_t i = first + n; i != first; --i) program::erase_fault_rule(c, i - 1);
-    });
+    return erase_chunks([&] { return best_.faults.size(); },
+                        [](Case& c, std::size_t first, std::size_t n) {
+                          for (std::size_t i = first + n; i != first; --i) program::erase_fault_rule(c, i - 1);
+                        });
   }
 
   bool erase_departures() {
-    return erase_chunks([&] { return best_.departures.size(); }, [](Case& c, std::size_t first, std::size_t n) {
-      for (std::size_t i = first + n; i != first; --i) program::erase_departure(c, i - 1);
-    });
+    return erase_chunks([&] { return best_.departures.size(); },
+                        [](Case& c, std::size_t first, std::size_t n) {
+                          for (std::size_t i = first + n; i != first; --i) program::erase_departure(c, i - 1);
+                        });
   }
 
   bool simplify_machine() {
@@ -175,7 +182,8 @@ class Shrinker {
 
 Result shrink(const Case& the_case, const Outcome& found, const Judge& judge, const Options& options) {
   Shrinker shrinker(reproducer(the_case, found), found, judge, options);
-  if (!shrinker.reproduces()) return {.smallest = reproducer(the_case, found), .outcome = found, .runs = 1, .reproduced = false};
+  if (!shrinker.reproduces())
+    return {.smallest = reproducer(the_case, found), .outcome = found, .runs = 1, .reproduced = false};
   shrinker.shrink();
   return std::move(shrinker).result();
 }

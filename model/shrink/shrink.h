@@ -1,10 +1,11 @@
 // The minimiser: the smallest case that still shows the same bug. Façade of model/shrink.
 //
 // Operations, faults, schedule and values are shrunk jointly, in this order, round after round until nothing changes:
-//   programs and operations (deletion in halving chunks), fault rules and departures, the machine, values of operations.
-// A candidate is accepted only if its run has the same signature (model/run/outcome.h): a smaller case of another bug is
-// not a smaller case of this one. Every accepted case carries the departures that its run really took, so that what is
-// left in the schedule is necessary.
+//   programs and operations (deletion in halving chunks), fault rules and departures, the machine, values of
+//   operations.
+// A candidate is accepted only if its run has the same signature (model/run/outcome.h): a smaller case of another bug
+// is not a smaller case of this one. Every accepted case carries the departures that its run really took, so that what
+// is left in the schedule is necessary.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ struct Result {
 // Runs a candidate with its own schedule (Runner::replay, or a sandboxed replay).
 using Judge = std::function<run::Outcome(const program::Case&)>;
 
-Result shrink(const program::Case& the_case, const run::Outcome& found, const Judge& judge, const Options& options = {});
+Result shrink(const program::Case& the_case, const run::Outcome& found, const Judge& judge,
+              const Options& options = {});
 
 // Operations, faults (rules and single failures) and departures of a case: the measure that shrinking lowers.
 Progress measure(const program::Case& the_case);

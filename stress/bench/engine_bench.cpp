@@ -21,8 +21,15 @@ void on_machine(benchmark::State& state, unsigned tasks, machine::Chooser& choos
   Quiet quiet;
   std::vector<machine::Strand> strands;
   for (unsigned i = 0; i != tasks; ++i) {
-    strands.push_back({.id = static_cast<machine::ContextId>(i), .kind = machine::ContextKind::task, .cpu = static_cast<std::uint8_t>(i), .flags = 0,
-                       .body = [](void*) { for (unsigned k = 0; k != rounds; ++k) Body{}(); }, .arg = nullptr});
+    strands.push_back({.id = static_cast<machine::ContextId>(i),
+                       .kind = machine::ContextKind::task,
+                       .cpu = static_cast<std::uint8_t>(i),
+                       .flags = 0,
+                       .body =
+                           [](void*) {
+                             for (unsigned k = 0; k != rounds; ++k) Body{}();
+                           },
+                       .arg = nullptr});
   }
   for (auto _ : state) {
     machine.boot(shape("flat", 2), quiet);
@@ -39,7 +46,9 @@ struct AlwaysSwitch final : machine::Chooser {
   bool again_ = false;
 };
 
-struct Point { void operator()() const { machine::point("page.free"); } };
+struct Point {
+  void operator()() const { machine::point("page.free"); }
+};
 
 void BM_point_alone(benchmark::State& state) {
   run::StraightChooser chooser;

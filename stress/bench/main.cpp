@@ -50,7 +50,8 @@ class Reporter final : public benchmark::ConsoleReporter {
     return found == rates_.end() ? 0 : found->second;
   }
   void rate(const char* what, const char* name, const char* aim) const {
-    if (const double value = rate_of(name); value != 0) fmt::print("{:<62} {:>12.3f} M {:>12}\n", what, value / 1e6, aim);
+    if (const double value = rate_of(name); value != 0)
+      fmt::print("{:<62} {:>12.3f} M {:>12}\n", what, value / 1e6, aim);
   }
   void time(const char* what, const char* name, const char* aim) const {
     const auto found = seconds_.find(name);

@@ -36,7 +36,8 @@ void BM_lockstep_two_cpus_random(benchmark::State& state) {
 }
 BENCHMARK(BM_lockstep_two_cpus_random);
 
-// --- the parts of the lockstep ----------------------------------------------------------------------------------------
+// --- the parts of the lockstep
+// ----------------------------------------------------------------------------------------
 
 struct Silence final : subject::PagesTrace, machine::Witness {
   void parked(machine::Pfn, unsigned) override {}
@@ -80,7 +81,8 @@ void BM_subject_alone(benchmark::State& state) {
   for (auto _ : state) {
     kernel.boot(the_case.shape, {}, silence, silence);
     Alone alone{kernel, the_case.programs[0], std::vector<machine::Pfn>(the_case.slot_names.size())};
-    const machine::Strand strand{.id = 0, .kind = machine::ContextKind::task, .cpu = 0, .flags = 0, .body = &Alone::body, .arg = &alone};
+    const machine::Strand strand{
+        .id = 0, .kind = machine::ContextKind::task, .cpu = 0, .flags = 0, .body = &Alone::body, .arg = &alone};
     kernel.machine().run({&strand, 1}, chooser, {.steps_budget = 1'000'000'000});
   }
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(the_case.programs[0].ops.size()));
@@ -107,7 +109,8 @@ void BM_oracle_alone(benchmark::State& state) {
 }
 BENCHMARK(BM_oracle_alone);
 
-// --- small runs and resets --------------------------------------------------------------------------------------------
+// --- small runs and resets
+// --------------------------------------------------------------------------------------------
 
 void BM_runs_of_six_operations(benchmark::State& state) {
   run::Runner runner;
@@ -149,7 +152,8 @@ BENCHMARK_CAPTURE(BM_boot, 8_MiB, "tiny-32", 0);
 BENCHMARK_CAPTURE(BM_boot, 64_GiB, "x86-64", std::uint64_t{64} << 30);
 BENCHMARK_CAPTURE(BM_boot, 1_TiB, "x86-64", machine::ram_bytes_max);
 
-// --- many live pages --------------------------------------------------------------------------------------------------
+// --- many live pages
+// --------------------------------------------------------------------------------------------------
 
 // Cost of an operation on a 64 GiB machine that holds many pages: pages come and go in the middle of the crowd.
 struct Crowd {
@@ -163,8 +167,10 @@ struct Crowd {
     program::Program program{.name = "t", .ops = {}};
     program.ops.push_back(program::ClientAdd{{subject::ClientKind::clean}, {live}, {subject::GFP_KERNEL}});
     for (std::uint32_t round = 0; round != 64; ++round) {
-      for (std::uint16_t i = 0; i != churned; ++i) program.ops.push_back(program::AllocPage{{i}, {subject::GFP_KERNEL}});
-      for (std::uint16_t i = 0; i != churned; ++i) program.ops.push_back(program::FreePageOf{{static_cast<std::uint16_t>(i * 389 % churned), 0}});
+      for (std::uint16_t i = 0; i != churned; ++i)
+        program.ops.push_back(program::AllocPage{{i}, {subject::GFP_KERNEL}});
+      for (std::uint16_t i = 0; i != churned; ++i)
+        program.ops.push_back(program::FreePageOf{{static_cast<std::uint16_t>(i * 389 % churned), 0}});
     }
     the_case.programs.push_back(std::move(program));
   }

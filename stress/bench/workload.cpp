@@ -30,7 +30,8 @@ Program mixed_program(std::uint32_t task, const Mix& mix, Slot first_slot) {
       continue;
     }
     order_of[at] = mix.orders && random.percent(20) ? static_cast<int>(1 + random.below(3)) : 0;
-    program.ops.push_back(AllocPages{{slot}, {subject::GFP_KERNEL | subject::gfp_noretry}, {static_cast<std::uint8_t>(order_of[at])}});
+    program.ops.push_back(
+        AllocPages{{slot}, {subject::GFP_KERNEL | subject::gfp_noretry}, {static_cast<std::uint8_t>(order_of[at])}});
   }
   return program;
 }
@@ -40,7 +41,8 @@ Program mixed_program(std::uint32_t task, const Mix& mix, Slot first_slot) {
 Case mixed_case(const machine::Shape& shape, const Mix& mix) {
   Case the_case;
   the_case.shape = shape;
-  for (std::uint32_t slot = 0; slot != mix.tasks * mix.live; ++slot) the_case.slot_names.push_back("s" + std::to_string(slot));
+  for (std::uint32_t slot = 0; slot != mix.tasks * mix.live; ++slot)
+    the_case.slot_names.push_back("s" + std::to_string(slot));
   for (std::uint32_t task = 0; task != mix.tasks; ++task) {
     the_case.programs.push_back(mixed_program(task, mix, static_cast<Slot>(task * mix.live)));
   }
@@ -53,7 +55,8 @@ Case six_operations() {
 
 Case fifty_operations() {
   Case the_case = mixed_case(shape("tiny-32", 2), {.operations = 23, .live = 8, .tasks = 2, .orders = true});
-  Program handler = mixed_program(0, {.operations = 4, .live = 1, .orders = false}, static_cast<Slot>(the_case.slot_names.size()));
+  Program handler =
+      mixed_program(0, {.operations = 4, .live = 1, .orders = false}, static_cast<Slot>(the_case.slot_names.size()));
   the_case.slot_names.push_back("h");
   handler.name = "h";
   handler.kind = machine::ContextKind::hardirq;

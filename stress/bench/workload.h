@@ -9,9 +9,9 @@ namespace memtorture::bench {
 
 struct Mix {
   std::uint32_t operations = 50'000;
-  std::uint16_t live = 64;       // slots; about half of them are filled at any time
-  std::uint32_t tasks = 1;       // one a CPU, each with slots of its own
-  bool orders = true;            // 1 in 5 blocks is of order 1..3; false: order 0 only
+  std::uint16_t live = 64;  // slots; about half of them are filled at any time
+  std::uint32_t tasks = 1;  // one a CPU, each with slots of its own
+  bool orders = true;       // 1 in 5 blocks is of order 1..3; false: order 0 only
 };
 
 program::Case mixed_case(const machine::Shape& shape, const Mix& mix);

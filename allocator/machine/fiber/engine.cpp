@@ -44,7 +44,8 @@ Fiber& Engine::add(const machine::Strand& strand) {
     stacks_.emplace_back();
   }
   Fiber& fiber = *pool_[index];
-  static_cast<Context&>(fiber) = Context{.machine = &machine_, .id = strand.id, .kind = strand.kind, .cpu = strand.cpu, .flags = strand.flags};
+  static_cast<Context&>(fiber) =
+      Context{.machine = &machine_, .id = strand.id, .kind = strand.kind, .cpu = strand.cpu, .flags = strand.flags};
   if (fiber.fresh) fiber::make(fiber, stacks_[index], &Engine::entry);
   fiber.strand = strand;
   fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
@@ -95,7 +96,8 @@ void Engine::run_alone(void (*f)(void*), void* arg) {
   current_context = before;
 }
 
-// --- a fiber's life ---------------------------------------------------------------------------------------------------
+// --- a fiber's life
+// ---------------------------------------------------------------------------------------------------
 
 void Engine::entry(boost::context::detail::transfer_t transfer) {
   Engine* const engine = static_cast<Engine*>(static_cast<fiber::Payload*>(transfer.data)->payload);
@@ -132,7 +134,8 @@ void Engine::leave_cpu(Fiber& fiber) {
 
 void Engine::enter_cpu(Fiber& fiber) { tops_[fiber.cpu] = &fiber; }
 
-// --- who can move -----------------------------------------------------------------------------------------------------
+// --- who can move
+// -----------------------------------------------------------------------------------------------------
 
 Fiber* Engine::ready_task(unsigned cpu, const Fiber* after) const {
   Fiber* first = nullptr;
@@ -192,7 +195,8 @@ bool Engine::advance_time() {
   return true;
 }
 
-// --- points -----------------------------------------------------------------------------------------------------------
+// --- points
+// -----------------------------------------------------------------------------------------------------------
 
 void Engine::step() {
   Fiber& me = running();
@@ -225,8 +229,8 @@ bool Engine::can_preempt(const Fiber& me) const {
   return me.kind == ContextKind::task && sleepable(me.preempt_count, me.irqs) && me.life == Life::ready;
 }
 
-// A CPU admits a handler unless what it executes forbids it (domain.md 1.2): softirqs do not nest and need bottom halves
-// on; interrupts need the flag; only an NMI keeps NMIs out.
+// A CPU admits a handler unless what it executes forbids it (domain.md 1.2): softirqs do not nest and need bottom
+// halves on; interrupts need the flag; only an NMI keeps NMIs out.
 bool Engine::can_deliver(const Fiber& handler) const {
   if (handler.life != Life::pending) return false;
   const Fiber* top = tops_[handler.cpu];
@@ -244,7 +248,8 @@ void Engine::list_options(Moment&) {
   for (const Fiber* fiber : fibers_) {
     if (fiber == &me) continue;
     const bool other_cpu = fiber->cpu != me.cpu;
-    if (other_cpu ? can_be_switched_to(*fiber) : fiber->life == Life::ready && fiber->kind == ContextKind::task && preemptible_here) {
+    if (other_cpu ? can_be_switched_to(*fiber)
+                  : fiber->life == Life::ready && fiber->kind == ContextKind::task && preemptible_here) {
       options_.push_back({.move = Move::switch_to, .whom = fiber->id});
     }
     if (can_deliver(*fiber)) options_.push_back({.move = Move::deliver, .whom = fiber->id});
@@ -288,7 +293,8 @@ void Engine::migrate(unsigned cpu) {
   switch_away();
 }
 
-// --- blocking ---------------------------------------------------------------------------------------------------------
+// --- blocking
+// ---------------------------------------------------------------------------------------------------------
 
 void Engine::give_way() {
   Fiber& me = running();
@@ -351,7 +357,10 @@ void Engine::wake(const WaitQueue& queue, bool all) {
           options_.push_back({.move = Move::wake, .whom = fiber->id});
         }
       }
-      const Moment moment{.who = running().id, .op = running().op, .site = "sched.wake", .visit = static_cast<std::uint16_t>(visit("sched.wake"))};
+      const Moment moment{.who = running().id,
+                          .op = running().op,
+                          .site = "sched.wake",
+                          .visit = static_cast<std::uint16_t>(visit("sched.wake"))};
       if (options_.size() > 1 && chooser_ != nullptr && chooser_->interested(moment)) {
         const std::uint32_t index = chooser_->choose(moment, options_);
         if (index != 0) record({.at = moment, .take = options_[index]});

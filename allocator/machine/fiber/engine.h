@@ -1,15 +1,15 @@
 // The deterministic engine: one host thread, every task and interrupt handler a fiber, a Chooser decides.
 //
-// Exactly one fiber runs. It goes on until it blocks or ends (run to completion) unless the chooser departs from that at a
-// point: another CPU moves, a task of this CPU preempts, a handler interrupts a CPU, the task migrates. The decision is
-// taken in the running fiber, which hands over directly; there is no trip through a scheduler.
+// Exactly one fiber runs. It goes on until it blocks or ends (run to completion) unless the chooser departs from that
+// at a point: another CPU moves, a task of this CPU preempts, a handler interrupts a CPU, the task migrates. The
+// decision is taken in the running fiber, which hands over directly; there is no trip through a scheduler.
 //
 //   CPU:    top -> handler -> handler -> task      (`under` links; the top is what the CPU executes)
 //   ready:  tasks whose CPU executes something else
 //
 // What can move next: for each CPU its top, if it is not blocked; on an idle CPU any ready task of it. If nothing can:
-// time jumps to the earliest sleeper; else handlers that were never delivered arrive; else daemons are told to end; else
-// the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser.
+// time jumps to the earliest sleeper; else handlers that were never delivered arrive; else daemons are told to end;
+// else the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser.
 //
 // A stop (panic, finding, budget) jumps straight back to the driver and abandons the fibers: what runs on them holds no
 // host resources by rule (allocator layers have no host heap, the executor keeps its state outside).
@@ -39,12 +39,12 @@ enum class Life : std::uint8_t {
 struct Fiber : Context, fiber::Strand {
   machine::Strand strand{};
   Life life = Life::done;
-  Fiber* under = nullptr;          // what it interrupted
-  const void* waits_for = nullptr; // SpinLock or WaitQueue
-  std::uint64_t wait_ticket = 0;   // order of waiters
+  Fiber* under = nullptr;           // what it interrupted
+  const void* waits_for = nullptr;  // SpinLock or WaitQueue
+  std::uint64_t wait_ticket = 0;    // order of waiters
   Jiffies wake_at = 0;
-  bool has_work = false;           // daemons
-  bool fresh = true;               // its stack holds no frames of ours
+  bool has_work = false;  // daemons
+  bool fresh = true;      // its stack holds no frames of ours
 };
 
 class Engine {
@@ -56,16 +56,18 @@ class Engine {
   void run_alone(void (*f)(void*), void* arg);
   std::span<const Departure> departures() const { return departures_; }
 
-  void record(const Departure& departure) { departures_.push_back({.at = departure.at, .take = departure.take, .step = result_.steps}); }
+  void record(const Departure& departure) {
+    departures_.push_back({.at = departure.at, .take = departure.take, .step = result_.steps});
+  }
 
   void point(Site site);
-  void give_way();                                     // schedule()
+  void give_way();  // schedule()
   void sleep(Jiffies jiffies);
-  void spin(const SpinLock& lock);                     // returns when it was released meanwhile
+  void spin(const SpinLock& lock);  // returns when it was released meanwhile
   void released(const SpinLock& lock);
   void wait(const WaitQueue& queue);
   void wake(const WaitQueue& queue, bool all);
-  bool owns_below(ContextId owner) const;              // did the running context interrupt `owner`?
+  bool owns_below(ContextId owner) const;  // did the running context interrupt `owner`?
   void wake_daemon(const machine::Strand& daemon);
   bool daemon_wait();
   bool daemons_idle() const;
@@ -87,21 +89,21 @@ class Engine {
   void migrate(unsigned cpu);
   Fiber* ready_task(unsigned cpu, const Fiber* after) const;
   Fiber* find(ContextId id);
-  void leave_cpu(Fiber& fiber);                        // a task stops executing: its CPU is free
+  void leave_cpu(Fiber& fiber);  // a task stops executing: its CPU is free
   void enter_cpu(Fiber& fiber);
   void switch_to(Fiber& next);
-  void switch_away();                                  // the running fiber cannot go on
+  void switch_away();  // the running fiber cannot go on
   Fiber* next_to_run();
   bool advance_time();
   static void entry(boost::context::detail::transfer_t transfer);
   [[noreturn]] void loop(Fiber& me);
 
   Machine& machine_;
-  std::vector<std::unique_ptr<Fiber>> pool_;           // fibers with their stacks, reused from run to run
+  std::vector<std::unique_ptr<Fiber>> pool_;  // fibers with their stacks, reused from run to run
   std::vector<fiber::Stack> stacks_;
-  std::vector<Fiber*> fibers_;                         // of this run
+  std::vector<Fiber*> fibers_;  // of this run
   Fiber* tops_[cpus_max] = {};
-  Fiber driver_;                                       // the host stack that called run()
+  Fiber driver_;  // the host stack that called run()
   Fiber* running_ = &driver_;
   Chooser* chooser_ = nullptr;
   std::vector<Option> options_;

@@ -42,7 +42,8 @@ struct Script final : Chooser {
 
  private:
   std::vector<Line>::iterator find(const Moment& moment) {
-    return std::ranges::find_if(lines, [&](const Line& line) { return !line.taken && line.who == moment.who && line.site == moment.site; });
+    return std::ranges::find_if(
+        lines, [&](const Line& line) { return !line.taken && line.who == moment.who && line.site == moment.site; });
   }
 };
 
@@ -52,8 +53,12 @@ class FiberEngine : public testing::Test {
   ContextId add(unsigned cpu, Body body, ContextKind kind = ContextKind::task) {
     const auto id = static_cast<ContextId>(bodies_.size());
     bodies_.push_back(std::make_unique<Body>(std::move(body)));
-    strands_.push_back({.id = id, .kind = kind, .cpu = static_cast<std::uint8_t>(cpu), .flags = 0,
-                        .body = [](void* arg) { (*static_cast<Body*>(arg))(); }, .arg = bodies_.back().get()});
+    strands_.push_back({.id = id,
+                        .kind = kind,
+                        .cpu = static_cast<std::uint8_t>(cpu),
+                        .flags = 0,
+                        .body = [](void* arg) { (*static_cast<Body*>(arg))(); },
+                        .arg = bodies_.back().get()});
     return id;
   }
   RunResult run(unsigned cpus = 2, std::uint64_t steps = 10'000) {
@@ -77,16 +82,32 @@ class FiberEngine : public testing::Test {
 constexpr LockClass test_class{"test"};
 
 TEST_F(FiberEngine, RunsToCompletionInFileOrderByDefault) {
-  add(0, [&] { say("a"); point("page.free"); say("b"); });
-  add(1, [&] { say("c"); point("page.free"); say("d"); });
+  add(0, [&] {
+    say("a");
+    point("page.free");
+    say("b");
+  });
+  add(1, [&] {
+    say("c");
+    point("page.free");
+    say("d");
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "abcd");
   EXPECT_TRUE(machine_.departures().empty());
 }
 
 TEST_F(FiberEngine, AnotherCpuMovesWhereTheChooserSaysSo) {
-  const ContextId a = add(0, [&] { say("a"); point("page.free"); say("b"); });
-  const ContextId b = add(1, [&] { say("c"); point("page.get"); say("d"); });
+  const ContextId a = add(0, [&] {
+    say("a");
+    point("page.free");
+    say("b");
+  });
+  const ContextId b = add(1, [&] {
+    say("c");
+    point("page.get");
+    say("d");
+  });
   script_.lines = {{a, "page.free", {Move::switch_to, b}}, {b, "page.get", {Move::switch_to, a}}};
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "acbd");
@@ -129,11 +150,26 @@ TEST_F(FiberEngine, AHandlerInterruptsOnlyWhereItsCpuAdmitsIt) {
 
 TEST_F(FiberEngine, SoftirqsDoNotNestAndAnNmiComesThroughMaskedInterrupts) {
   ContextId soft = 1, soft2 = 2, nmi = 3;
-  const ContextId a = add(0, [&] { point("page.free"); say("a"); });
-  add(0, [&] { say("("); point("page.get"); const IrqFlag f = local_irq_save(); point("page.put"); local_irq_restore(f); say(")"); }, ContextKind::softirq);
+  const ContextId a = add(0, [&] {
+    point("page.free");
+    say("a");
+  });
+  add(
+      0,
+      [&] {
+        say("(");
+        point("page.get");
+        const IrqFlag f = local_irq_save();
+        point("page.put");
+        local_irq_restore(f);
+        say(")");
+      },
+      ContextKind::softirq);
   add(0, [&] { say("2"); }, ContextKind::softirq);
   add(0, [&] { say(in_nmi() ? "N" : "?"); }, ContextKind::nmi);
-  script_.lines = {{a, "page.free", {Move::deliver, soft}}, {soft, "page.get", {Move::deliver, soft2}}, {soft, "page.put", {Move::deliver, nmi}}};
+  script_.lines = {{a, "page.free", {Move::deliver, soft}},
+                   {soft, "page.get", {Move::deliver, soft2}},
+                   {soft, "page.put", {Move::deliver, nmi}}};
   EXPECT_EQ(run(1).reason, StopReason::finished);
   EXPECT_EQ(said_, "(N)a2");  // the second softirq was refused and came at the end
 }
@@ -147,8 +183,19 @@ TEST_F(FiberEngine, HandlersThatWereNeverDeliveredRunWhenAllElseIsDone) {
 
 TEST_F(FiberEngine, AContendedLockTakesTheContenderOffTheRun) {
   SpinLock lock(test_class);
-  const ContextId a = add(0, [&] { lock.lock("zone.lock"); say("a"); point("page.free"); say("b"); lock.unlock("zone.unlock"); });
-  const ContextId b = add(1, [&] { say("c"); lock.lock("zone.lock"); say("d"); lock.unlock("zone.unlock"); });
+  const ContextId a = add(0, [&] {
+    lock.lock("zone.lock");
+    say("a");
+    point("page.free");
+    say("b");
+    lock.unlock("zone.unlock");
+  });
+  const ContextId b = add(1, [&] {
+    say("c");
+    lock.lock("zone.lock");
+    say("d");
+    lock.unlock("zone.unlock");
+  });
   script_.lines = {{a, "page.free", {Move::switch_to, b}}};
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "acbd");
@@ -170,23 +217,45 @@ TEST_F(FiberEngine, RecursionAndForeignUnlockAreReported) {
 
 TEST_F(FiberEngine, AHandlerThatTakesTheInterruptedTasksLockIsARecursion) {
   SpinLock lock(test_class);
-  const ContextId a = add(0, [&] { lock.lock("zone.lock"); point("page.free"); lock.unlock("zone.unlock"); });
-  const ContextId irq = add(0, [&] { lock.lock("zone.lock"); lock.unlock("zone.unlock"); }, ContextKind::hardirq);
+  const ContextId a = add(0, [&] {
+    lock.lock("zone.lock");
+    point("page.free");
+    lock.unlock("zone.unlock");
+  });
+  const ContextId irq = add(
+      0,
+      [&] {
+        lock.lock("zone.lock");
+        lock.unlock("zone.unlock");
+      },
+      ContextKind::hardirq);
   script_.lines = {{a, "page.free", {Move::deliver, irq}}};
   EXPECT_EQ(run(1).reason, StopReason::finished);
   EXPECT_EQ(recorder_.reports, std::vector{ReportKind::lock_recursion});
 }
 
 TEST_F(FiberEngine, TimeJumpsToTheEarliestSleeper) {
-  add(0, [&] { sleep_jiffies(20); say(jiffies_now() == 20 ? "a" : "?"); });
-  add(1, [&] { sleep_jiffies(5); say(jiffies_now() == 5 ? "b" : "?"); });
+  add(0, [&] {
+    sleep_jiffies(20);
+    say(jiffies_now() == 20 ? "a" : "?");
+  });
+  add(1, [&] {
+    sleep_jiffies(5);
+    say(jiffies_now() == 5 ? "b" : "?");
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "ba");
   EXPECT_EQ(recorder_.sleeps, 2);
 }
 
 TEST_F(FiberEngine, SleepingInAtomicContextIsReportedAndNotDone) {
-  add(0, [&] { preempt_disable(); sleep_jiffies(5); might_sleep(); say("a"); preempt_enable(); });
+  add(0, [&] {
+    preempt_disable();
+    sleep_jiffies(5);
+    might_sleep();
+    say("a");
+    preempt_enable();
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::scheduling, ReportKind::sleeping}));
   EXPECT_EQ(recorder_.sleeps, 0);
@@ -194,8 +263,20 @@ TEST_F(FiberEngine, SleepingInAtomicContextIsReportedAndNotDone) {
 
 TEST_F(FiberEngine, MutexesHandOverAndDeadlockIsAVerdict) {
   Mutex first, second;
-  const ContextId a = add(0, [&] { first.lock(); point("page.free"); second.lock(); second.unlock(); first.unlock(); });
-  const ContextId b = add(1, [&] { second.lock(); point("page.get"); first.lock(); first.unlock(); second.unlock(); });
+  const ContextId a = add(0, [&] {
+    first.lock();
+    point("page.free");
+    second.lock();
+    second.unlock();
+    first.unlock();
+  });
+  const ContextId b = add(1, [&] {
+    second.lock();
+    point("page.get");
+    first.lock();
+    first.unlock();
+    second.unlock();
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   script_.lines = {{a, "page.free", {Move::switch_to, b}}};
   first.reset(), second.reset();
@@ -204,15 +285,26 @@ TEST_F(FiberEngine, MutexesHandOverAndDeadlockIsAVerdict) {
 
 TEST_F(FiberEngine, WakingFreesAllWaiters) {
   WaitQueue queue;
-  add(0, [&] { queue.wait(); say("a"); });
-  add(1, [&] { queue.wait(); say("b"); });
-  add(0, [&] { say("c"); queue.wake_all(); });
+  add(0, [&] {
+    queue.wait();
+    say("a");
+  });
+  add(1, [&] {
+    queue.wait();
+    say("b");
+  });
+  add(0, [&] {
+    say("c");
+    queue.wake_all();
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "cab");
 }
 
 TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {
-  add(0, [&] { for (;;) point("page.free"); });
+  add(0, [&] {
+    for (;;) point("page.free");
+  });
   EXPECT_EQ(run().reason, StopReason::livelock);
   add(1, [&] { say("never"); });
   EXPECT_EQ(run().reason, StopReason::livelock);
@@ -221,7 +313,10 @@ TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {
 
 TEST_F(FiberEngine, APanicEndsTheRunAndTheNextRunIsClean) {
   bool panics = true;
-  add(0, [&] { if (panics) panic(PanicKind::out_of_memory); say("a"); });
+  add(0, [&] {
+    if (panics) panic(PanicKind::out_of_memory);
+    say("a");
+  });
   add(1, [&] { say("b"); });
   const RunResult result = run();
   EXPECT_EQ(result.reason, StopReason::panic);
@@ -233,7 +328,10 @@ TEST_F(FiberEngine, APanicEndsTheRunAndTheNextRunIsClean) {
 }
 
 TEST_F(FiberEngine, ATaskMigratesAndSeesItsNewCpu) {
-  const ContextId a = add(0, [&] { point("page.free"); say(raw_smp_processor_id() == 1 ? "1" : "0"); });
+  const ContextId a = add(0, [&] {
+    point("page.free");
+    say(raw_smp_processor_id() == 1 ? "1" : "0");
+  });
   add(0, [&] { say("b"); });
   script_.lines = {{a, "page.free", {Move::migrate, 1}}};
   EXPECT_EQ(run().reason, StopReason::finished);
@@ -249,15 +347,31 @@ TEST_F(FiberEngine, ADaemonWorksWhenWokenAndEndsWithTheRun) {
       *self.said += ".";
     }
   } daemon{&said_};
-  const Strand strand{.id = kswapd_first, .kind = ContextKind::task, .cpu = 0, .flags = pf_memalloc, .body = &Daemon::body, .arg = &daemon};
-  add(1, [&] { this_machine().wake_daemon(strand); say("a"); sleep_jiffies(1); this_machine().wake_daemon(strand); say("b"); });
+  const Strand strand{.id = kswapd_first,
+                      .kind = ContextKind::task,
+                      .cpu = 0,
+                      .flags = pf_memalloc,
+                      .body = &Daemon::body,
+                      .arg = &daemon};
+  add(1, [&] {
+    this_machine().wake_daemon(strand);
+    say("a");
+    sleep_jiffies(1);
+    this_machine().wake_daemon(strand);
+    say("b");
+  });
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "adbd.");
   EXPECT_TRUE(machine_.daemons_idle());
 }
 
 TEST_F(FiberEngine, CountsAndFlagsOfAContextAreItsOwn) {
-  const ContextId a = add(0, [&] { preempt_disable(); local_bh_disable(); point("page.free"); say(current().preempt_count == 0x101 ? "a" : "?"); });
+  const ContextId a = add(0, [&] {
+    preempt_disable();
+    local_bh_disable();
+    point("page.free");
+    say(current().preempt_count == 0x101 ? "a" : "?");
+  });
   const ContextId b = add(1, [&] { say(preemptible() ? "b" : "?"); });
   script_.lines = {{a, "page.free", {Move::switch_to, b}}};
   run();
@@ -265,9 +379,17 @@ TEST_F(FiberEngine, CountsAndFlagsOfAContextAreItsOwn) {
 }
 
 TEST_F(FiberEngine, MisbalancedEnableIsReported) {
-  add(0, [&] { preempt_enable(); local_bh_enable(); smp_processor_id(); preempt_disable(); smp_processor_id(); preempt_enable(); });
+  add(0, [&] {
+    preempt_enable();
+    local_bh_enable();
+    smp_processor_id();
+    preempt_disable();
+    smp_processor_id();
+    preempt_enable();
+  });
   run();
-  EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::preempt_underflow, ReportKind::preempt_underflow, ReportKind::processor_id}));
+  EXPECT_EQ(recorder_.reports,
+            (std::vector{ReportKind::preempt_underflow, ReportKind::preempt_underflow, ReportKind::processor_id}));
 }
 
 }  // namespace

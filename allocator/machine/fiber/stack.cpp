@@ -22,7 +22,8 @@ constexpr std::size_t guard_bytes = 4096;
 }
 
 Stack::Stack() {
-  void* at = mmap(nullptr, guard_bytes + bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+  void* at = mmap(nullptr, guard_bytes + bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (at == MAP_FAILED || mprotect(at, guard_bytes, PROT_NONE) != 0) {
     std::perror("memtorture: cannot map a fiber's stack");
     std::abort();

@@ -1,8 +1,8 @@
 // Stacks for fibers, and the switch between them, told to the sanitizers.
 //
-// A switch is boost.context's fcontext: six registers, about 5 ns. AddressSanitizer must know the bounds of the stack that
-// runs, or it takes every frame for an overflow; it is told at every switch, with the real bounds also for the stack that
-// the run was started from. ThreadSanitizer is not supported here: the thread engine is for it.
+// A switch is boost.context's fcontext: six registers, about 5 ns. AddressSanitizer must know the bounds of the stack
+// that runs, or it takes every frame for an overflow; it is told at every switch, with the real bounds also for the
+// stack that the run was started from. ThreadSanitizer is not supported here: the thread engine is for it.
 #pragma once
 
 #include <cstddef>
