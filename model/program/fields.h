@@ -14,7 +14,7 @@ inline constexpr Slot slots_max = 4096;
 struct Out {
   Slot slot = 0;
   friend bool operator==(Out, Out) = default;
-};           // "p = ..."; assigning again is legal
+};  // "p = ..."; assigning again is legal
 struct In {  // "p" or "p+3": frames into the block
   Slot slot = 0;
   std::uint16_t offset = 0;

@@ -59,6 +59,7 @@ void Executor::operator()(const WildPage& op) {
   refill(op.out, {.first = op.frame.value, .frames = 1, .references = 0, .written = Written::unknown});
   Event event = Tape::here(oracle::EventKind::result);
   event.pfn = op.frame.value;
+  event.value2 = ~std::uint64_t{0};
   if (!machine::Machine::concurrent()) --operations_in_flight_;
   tape_.emit(event);
 }

@@ -90,8 +90,8 @@ std::string nested_text(const Case& the_case, const Event& event) {
   const auto client = [&] { return subject::client_names[event.detail]; };
   switch (event.kind) {
     case EventKind::call:
+    case EventKind::skipped:
     case EventKind::result: return result_text(the_case, event);
-    case EventKind::skipped: return "skipped";
     case EventKind::contents:
       return static_cast<std::int64_t>(event.value) < 0
                  ? fmt::format("contents of {} as written", frame())
@@ -124,13 +124,14 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
   auto out = std::back_inserter(text);
   for (const Event& event : history) {
     const std::string who = context_name(the_case, event.who);
-    if (event.kind == EventKind::call) {
+    if (event.kind == EventKind::call || event.kind == EventKind::skipped) {
       if (event.op == harness_op) {
         fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn),
                        event.order);
       } else {
-        fmt::format_to(out, "cpu{} {}.{}: {}\n", event.cpu, who, event.op,
-                       operation_text(the_case, event.who, event.op));
+        fmt::format_to(out, "cpu{} {}.{}: {}{}\n", event.cpu, who, event.op,
+                       operation_text(the_case, event.who, event.op),
+                       event.kind == EventKind::skipped ? "  # skipped" : "");
       }
       continue;
     }
