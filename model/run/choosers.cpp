@@ -11,7 +11,7 @@ using machine::Option;
 namespace {
 
 // The count of visits stops here (machine::Context): a departure at a later visit could not be written down.
-constexpr std::uint16_t visits_told_apart = 255;
+constexpr std::uint16_t visits_told_apart = 0xffff;
 
 // A die that depends on where it is thrown and on nothing else.
 std::uint64_t luck(const Moment& moment) {
