@@ -174,7 +174,7 @@ TEST(Kswapd, LeavesZonesAboveHigh) {
 }
 
 TEST(Kswapd, BalancesForTheOrderThatWokeIt) {
-  for (const std::uint8_t order : {0, 4}) {
+  for (const std::uint8_t order : {std::uint8_t{0}, std::uint8_t{4}}) {
     Driver d;
     add(d, ClientKind::clean, GFP_KERNEL, 10, 1024, 10);
     d.returned(10);

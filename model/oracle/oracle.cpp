@@ -192,6 +192,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   const unsigned index = index_of(event.who);
   if (index < contexts_used && event.op < the_case->programs[index].ops.size()) {
     f.request = request_of(the_case->programs[index].ops[event.op]);
+    // No client asks for more pages than the machine has.
+    if (f.request.act == Act::client_add) f.request.number = std::min<std::uint64_t>(f.request.number, shape.frames());
   } else {
     f.request.act = Act::clean_up;
   }

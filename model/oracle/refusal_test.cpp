@@ -138,7 +138,7 @@ TEST(Bounds, ZonesThatDoNotCombineServeNothing) {
 
 // 200 single pages above every mark are no block of order 3, whatever their sum.
 TEST(Bounds, PagesAboveTheMarkAreNotABlock) {
-  for (const std::uint8_t order : {0, 3}) {
+  for (const std::uint8_t order : {std::uint8_t{0}, std::uint8_t{3}}) {
     Driver d;
     d.take_everything();
     for (std::uint16_t frame = 1024; frame != 1424; frame += 2) d.free(frame);

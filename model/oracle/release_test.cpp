@@ -409,7 +409,7 @@ TEST(Placement, AListIsChangedOnItsOwnCpu) {
        }},
   };
   for (const Row& row : rows) {
-    for (const std::uint8_t list : {0, 1}) {
+    for (const std::uint8_t list : {std::uint8_t{0}, std::uint8_t{1}}) {
       for (const std::uint32_t preempt_count : {0u, 1u}) {
         Driver d(shape);
         d.preempt_count = preempt_count;

@@ -26,7 +26,8 @@ std::uint64_t steps_for_clients(const Case& the_case) {
   std::uint64_t pages = 0;
   for (const auto& program : the_case.programs) {
     for (const auto& op : program.ops) {
-      if (const auto* add = std::get_if<program::ClientAdd>(&op)) pages += add->pages.value;
+      if (const auto* add = std::get_if<program::ClientAdd>(&op))
+        pages += std::min(add->pages.value, the_case.shape.frames());
     }
   }
   return steps_per_page * std::min(pages, pages_most);
