@@ -41,7 +41,9 @@ void Stack::forget_frames() {
 #endif
 }
 
-void adopt_current_stack(Strand& strand) {
+// Only AddressSanitizer asks, and the host has to read a list of all its mappings for the answer.
+void adopt_current_stack([[maybe_unused]] Strand& strand) {
+#ifdef MT_ASAN
   pthread_attr_t attributes;
   void* bottom = nullptr;
   std::size_t size = 0;
@@ -51,6 +53,7 @@ void adopt_current_stack(Strand& strand) {
   }
   strand.stack_bottom = bottom;
   strand.stack_bytes = size;
+#endif
 }
 
 void make(Strand& strand, const Stack& stack, Entry entry) {
