@@ -112,7 +112,10 @@ TEST(Autopsy, SeesTheDeparturesOfTheFuzzer) {
   for (std::uint64_t seed = 0; seed != 20; ++seed) {
     const auto bytes = input(seed);
     program::Case by_fuzzer = target.the_case();
-    by_fuzzer.departures = target.run(bytes).departures;
+    const run::Outcome& outcome = target.run(bytes);
+    // The fuzzer gives up an endless wait sooner than the autopsy does, which so sees more departures.
+    if (outcome.verdict == run::Verdict::stalled || outcome.verdict == run::Verdict::livelock) continue;
+    by_fuzzer.departures = outcome.departures;
     program::sort_departures(by_fuzzer);
     EXPECT_EQ(case_with_departures(bytes).departures, by_fuzzer.departures) << "seed " << seed;
     compared += by_fuzzer.departures.size();
