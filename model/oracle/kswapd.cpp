@@ -7,7 +7,7 @@
 // that became reclaimable after the wake may have come too late for it and do not count.
 //
 // Not judged: a node after new marks or after an injected failure of reclaim, until it is woken again; orders above 0
-// once something was taken, because what fragmentation was like at the time is not known.
+// once something was taken, or where there are per-CPU lists: what fragmentation was like at the time is not known.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -58,7 +58,8 @@ Ruling Oracle::State::on_quiet() {
     if (!wake.judged) continue;
     const std::uint64_t taken = now.taken - wake.taken[z], grants = now.client_grants - wake.client_grants[z];
     if (reclaimable_in(now) <= grants) continue;
-    const unsigned order = taken == 0 ? wake.order : 0;
+    // What leaves a per-CPU list is not taken from the zone, but it was a buddy of something.
+    const unsigned order = taken == 0 && zone.pcp_high == 0 ? wake.order : 0;
     if (watermark_ok(now.free + taken, now.nr_free, order, zone.mark_high, zone.reserve[0])) continue;
     return broken("kswapd.high", machine::no_pfn,
                   fmt::format("kswapd left node {} {} with {} free pages for order {}, high is {}, and {} reclaimable",
