@@ -261,7 +261,9 @@ bool Oracle::State::nothing_will_come(const Flight& f) const {
       return false;
   }
   if ((f.task_flags & machine::pf_memalloc) != 0) return true;
-  return (!reclaimable(f) || f.reclaim_faulted) && !may_kill(f);
+  // NOFAIL with NORETRY may call the OOM killer (one reading of 7.6) and need not (the other).
+  const bool kills = may_kill(f) && (f.gfp & subject::gfp_noretry) == 0;
+  return (!reclaimable(f) || f.reclaim_faulted) && !kills;
 }
 
 }  // namespace memtorture::oracle
