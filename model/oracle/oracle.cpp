@@ -309,6 +309,10 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
       case Act::set_min_free: --mark_changers; break;
       case Act::client_drop: ruling = judge_dropped(event, f); break;
       case Act::spin_lock:
+        // A handler on top of the holder: reported, granted, and the lock stays the holder's.
+        if (f.reports_used && f.seen[static_cast<unsigned>(ReportKind::lock_recursion)] != 0 &&
+            spin_holder[f.request.byte & 3] != index + 1)
+          break;
         if (spin_holder[f.request.byte & 3] != index + 1) spin_depth[f.request.byte & 3] = 0;
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         ++spin_depth[f.request.byte & 3];

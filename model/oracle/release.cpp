@@ -113,6 +113,11 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   if (claimed.kind == Claim::Kind::legal) return give_up(state, claimed.object);
   std::string what = fmt::format("frame {} order {} is released while {}", frame, order, whose(frame));
   if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame, std::move(what));
+  // Somebody else is in the middle of giving the same memory up: who comes first, and what he finds, is not known.
+  const auto gives_it_up = [&](const ContextState& other) {
+    return &other != &state && other.flight.active && frame - other.flight.drop_head < Pfn{1} << shape.orders;
+  };
+  if (std::ranges::any_of(contexts, gives_it_up)) return fatal(claimed.rule, frame, std::move(what));
   state.flight.owe(claimed.report, 1, claimed.reports_most);
   state.flight.reasons = claimed.reasons;
   if (claimed.leaks) lose(claimed.object);
