@@ -133,7 +133,10 @@ Ruling Oracle::State::on(const Event& event) {
       !(event.kind == EventKind::parked && event.pfn == state.releasing_client))
     settle_client(index);
   switch (event.kind) {
-    case EventKind::call: return on_call(event, state);
+    case EventKind::call: {
+      const Ruling ruling = on_call(event, state);
+      return ruling == Ruling::crime && contested(state) ? Ruling::fatal : ruling;
+    }
     case EventKind::result: return on_result(event, state);
     case EventKind::skipped: return Ruling::fine;
     case EventKind::contents: return judge_contents(event);
@@ -172,6 +175,15 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::quiet: return on_quiet();
   }
   return Ruling::fine;
+}
+
+// A crime on a block while somebody else is in the middle of giving one up: who comes first, and what he then finds, is
+// not known, so nothing can be demanded.
+bool Oracle::State::contested(const ContextState& state) const {
+  if (!handles_blocks(state.flight.request.act)) return false;
+  return std::ranges::any_of(contexts, [&](const ContextState& other) {
+    return &other != &state && other.flight.active && handles_blocks(other.flight.request.act);
+  });
 }
 
 Ruling Oracle::State::on_call(const Event& event, ContextState& state) {

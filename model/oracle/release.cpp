@@ -77,13 +77,8 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
   // put_page of the last reference of a non-compound block would free one frame of it.
   if (put && !object.compound && object.order != 0 && object.references == 1)
     return {.kind = fatal, .rule = "wrong-order-free"};
-  // With another drop on its way only the subject knows which of the two is the last and finds the block inconsistent.
-  const auto drops_it = [&](const ContextState& other) {
-    return other.flight.active && other.flight.drop_head == object.first;
-  };
-  const bool contested = std::ranges::any_of(contexts, drops_it);
   if (!put && order != object.order) {
-    if (!object.compound || object.references != 1 || contested) return {.kind = fatal, .rule = "wrong-order-free"};
+    if (!object.compound || object.references != 1) return {.kind = fatal, .rule = "wrong-order-free"};
     const unsigned most =
         std::min(many, 1u + (1u << std::max<unsigned>(object.order, std::min<unsigned>(order, machine::orders_max))));
     return {
@@ -96,7 +91,6 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
   }
   if (object.references == 1 && !flaws.empty()) {
     const unsigned flawed = flaws_in(object.first, 1u << object.order);
-    if (flawed != 0 && contested) return {.kind = fatal, .rule = "blemished-free"};
     if (flawed != 0)
       return {.kind = crime,
               .rule = "blemished-free",
@@ -113,11 +107,6 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   if (claimed.kind == Claim::Kind::legal) return give_up(state, claimed.object);
   std::string what = fmt::format("frame {} order {} is released while {}", frame, order, whose(frame));
   if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame, std::move(what));
-  // Somebody else is in the middle of giving the same memory up: who comes first, and what he finds, is not known.
-  const auto gives_it_up = [&](const ContextState& other) {
-    return &other != &state && other.flight.active && frame - other.flight.drop_head < Pfn{1} << shape.orders;
-  };
-  if (std::ranges::any_of(contexts, gives_it_up)) return fatal(claimed.rule, frame, std::move(what));
   state.flight.owe(claimed.report, 1, claimed.reports_most);
   state.flight.reasons = claimed.reasons;
   if (claimed.leaks) lose(claimed.object);

@@ -221,6 +221,7 @@ struct Oracle::State {
   Stage stage_now(const Flight&, unsigned stage) const;
   bool has_block(const Flight&, unsigned zone, bool parked_too) const;
   bool must_not_fail(const Flight&) const;
+  bool contested(const ContextState&) const;
   bool may_kill(const Flight&) const;
   bool oom_possible(const Flight&) const;
   // Around every change of free memory: requests in flight (but `except`, whose own doing it is) lose exactness.
