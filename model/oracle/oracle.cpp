@@ -329,7 +329,11 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         ++spin_depth[f.request.byte & 3];
         break;
-      case Act::mutex_lock: mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1); break;
+      case Act::mutex_lock:
+        // Who may not sleep does not get a mutex that is held; that he asked was the crime.
+        if (mutex_holder[f.request.byte & 3] == 0 || machine::sleepable(f.preempt_count, f.irqs))
+          mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
+        break;
       case Act::processor_id:
         if (!machine::sleepable(f.preempt_count, f.irqs) && event.value != event.cpu) {
           ruling = broken("ctx.processor-id", machine::no_pfn,
