@@ -93,6 +93,7 @@ void Geometry::divide(unsigned variant) {
       const std::uint32_t batch = pcp_batch_of(zone.present, shape_.page_bytes());
       zone.pcp_batch = std::max<std::uint32_t>(1, shape_.pcp_batch.value_or(static_cast<std::uint16_t>(batch)));
       zone.pcp_high = shape_.pcp_high.value_or(static_cast<std::uint16_t>(6 * batch));
+      if (zone.pcp_high == 0) zone.pcp_batch = 1;  // pass-through: the list is not used
       ++count_;
     }
   }
