@@ -87,7 +87,7 @@ endif()
 
 # --- stress/bench: speed; in the fuzz flavour it tells what the sanitizers and the coverage cost ----------------------
 file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/stress/bench/*.cpp)
-if(sources AND NOT MT_SANITIZE)
+if(sources)
   find_package(benchmark REQUIRED)
   add_executable(bench EXCLUDE_FROM_ALL ${sources})
   target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark)
