@@ -20,12 +20,11 @@ const oracle::RuleRow* find_rule(std::string_view id) {
   return row == oracle::rule_table().end() ? nullptr : &*row;
 }
 
-bool touches(const Case& the_case, const Event& event, machine::Pfn pfn) {
+bool touches(const Event& event, machine::Pfn pfn) {
   if (event.pfn == machine::no_pfn) return false;
   if (event.kind == EventKind::call) return event.op == harness_op && event.pfn == pfn;
   const std::uint64_t frames =
       event.kind == EventKind::result ? std::uint64_t{1} << std::min<unsigned>(event.order, 31) : 1;
-  static_cast<void>(the_case);
   return pfn >= event.pfn && pfn - event.pfn < frames;
 }
 
@@ -34,7 +33,7 @@ void print_life(std::string& text, const Case& the_case, const Outcome& outcome)
   if (outcome.finding.pfn == machine::no_pfn || outcome.history.empty()) return;
   std::vector<Event> life;
   for (const Event& event : outcome.history) {
-    if (touches(the_case, event, outcome.finding.pfn)) life.push_back(event);
+    if (touches(event, outcome.finding.pfn)) life.push_back(event);
   }
   constexpr std::size_t shown_max = 12;  // the end of a long life is what matters
   if (life.size() > shown_max) life.erase(life.begin(), life.end() - shown_max);

@@ -45,7 +45,7 @@ class Session {
 
  private:
   void conclude(const Case& the_case, const RunResult& result);
-  void clean_up(machine::Chooser& chooser, const machine::Limits& limits);
+  void clean_up(const machine::Limits& limits);
   bool waits_legally(const Case& the_case) const;
   bool brought_it_on_itself() const;
   void conclude_blocked(const Case& the_case, Verdict verdict);
@@ -85,7 +85,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   conclude(the_case, result);
   if (outcome_.verdict == Verdict::pass && !tape_.is_over() && result.reason == StopReason::finished)
     tape_.emit({.kind = oracle::EventKind::quiet});
-  if (outcome_.verdict == Verdict::pass && !tape_.is_over()) clean_up(chooser, limits);
+  if (outcome_.verdict == Verdict::pass && !tape_.is_over()) clean_up(limits);
   if (outcome_.verdict == Verdict::pass && !oracle_.crime().rule.empty()) {
     outcome_.verdict = Verdict::misuse;
     outcome_.finding = oracle_.crime();
@@ -127,11 +127,10 @@ bool Session::waits_legally(const Case& the_case) const {
   return false;
 }
 
-void Session::clean_up(machine::Chooser& chooser, const machine::Limits& limits) {
+void Session::clean_up(const machine::Limits& limits) {
   StraightChooser straight;
   const machine::Strand strand = executor_.cleaner();
   const RunResult result = subject_->machine().run({&strand, 1}, straight, limits);
-  static_cast<void>(chooser);
   tape_.judge_logs();
   if (tape_.is_over()) return;
   if (result.reason == StopReason::livelock) outcome_.verdict = Verdict::livelock;

@@ -215,7 +215,7 @@ void Engine::point(Site site) {
   if (me.alone) return;
   Moment moment{.who = me.id, .op = me.op, .site = site, .visit = static_cast<std::uint16_t>(visit(site))};
   while (chooser_->interested(moment)) {
-    list_options(moment);
+    list_options();
     if (options_.size() < 2) return;
     const std::uint32_t chosen = chooser_->choose(moment, options_);
     if (chosen == 0) return;
@@ -240,7 +240,7 @@ bool Engine::can_deliver(const Fiber& handler) const {
   return handler.kind == ContextKind::hardirq || (top->preempt_count & (softirq_mask | hardirq_mask)) == 0;
 }
 
-void Engine::list_options(Moment&) {
+void Engine::list_options() {
   Fiber& me = running();
   options_.clear();
   options_.push_back({});

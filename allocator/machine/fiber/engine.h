@@ -80,7 +80,7 @@ class Engine {
   Fiber& add(const machine::Strand& strand);
   void set_alone();
   void step();
-  void list_options(Moment& moment);
+  void list_options();
   bool can_deliver(const Fiber& handler) const;
   bool can_be_switched_to(const Fiber& fiber) const;
   bool can_preempt(const Fiber& me) const;
