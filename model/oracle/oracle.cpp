@@ -36,6 +36,10 @@ Ruling Oracle::State::fatal(RuleId rule, Pfn pfn, std::string detail) {
 
 Ruling Oracle::State::noticed_if_free(Flight& f, RuleId rule, Pfn pfn, std::string detail) {
   if (!allocating.empty()) return fatal(rule, pfn, std::move(detail));
+  return exposed_crime(f, rule, pfn, std::move(detail));
+}
+
+Ruling Oracle::State::exposed_crime(Flight& f, RuleId rule, Pfn pfn, std::string detail) {
   if (!f.exposed) ++exposed;
   f.exposed = true;
   return crime(rule, pfn, std::move(detail));
@@ -80,7 +84,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   contexts_used = static_cast<unsigned>(std::min(next.programs.size(), program::programs_max));
   if (slots.size() < next.slot_names.size()) slots.resize(next.slot_names.size());
   allocating.clear();
-  mutators = mark_changers = exposed = 0;
+  mutators = mark_changers = exposed = handling = 0;
   changes = 0;
   flaws.clear();
   corrupt.clear();
@@ -135,7 +139,8 @@ Ruling Oracle::State::on(const Event& event) {
   switch (event.kind) {
     case EventKind::call: {
       const Ruling ruling = on_call(event, state);
-      return ruling == Ruling::crime && contested(state) ? Ruling::fatal : ruling;
+      return ruling == Ruling::crime && handles_blocks(state.flight.request.act) && contested(state) ? Ruling::fatal
+                                                                                                     : ruling;
     }
     case EventKind::result: return on_result(event, state);
     case EventKind::skipped: return Ruling::fine;
@@ -177,13 +182,19 @@ Ruling Oracle::State::on(const Event& event) {
   return Ruling::fine;
 }
 
-// A crime on a block while somebody else is in the middle of giving one up: who comes first, and what he then finds, is
-// not known, so nothing can be demanded.
+// Is somebody else in the middle of taking, dropping or splitting a block? Who comes first, and what he then finds, is
+// not known, so of a crime on a block nothing can be demanded.
 bool Oracle::State::contested(const ContextState& state) const {
-  if (!handles_blocks(state.flight.request.act)) return false;
-  return std::ranges::any_of(contexts, [&](const ContextState& other) {
-    return &other != &state && other.flight.active && handles_blocks(other.flight.request.act);
-  });
+  return handling > (handles_blocks(state.flight.request.act) ? 1 : 0);
+}
+
+unsigned Oracle::State::in_flight_on(const ContextState& state, Act act, Pfn first, std::uint32_t frames) const {
+  return static_cast<unsigned>(std::ranges::count_if(contexts, [&](const ContextState& other) {
+    const Flight& f = other.flight;
+    if (&other == &state || !f.active || f.request.act != act || f.target == machine::no_pfn) return false;
+    const std::uint32_t its_frames = act == Act::split ? 1u << f.request.order : 1;
+    return f.target < first + frames && first < f.target + its_frames;
+  }));
 }
 
 Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
@@ -211,10 +222,11 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   const Act act = f.request.act;
   if (act == Act::none) return Ruling::fine;
-  if (exposed != 0 && (allocates(act) || act == Act::split)) {  // may own by now what the crime is after
+  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish)) {
     over = true;
     return Ruling::fatal;
   }
+  if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
     f.nmi = f.unjudged = true;
     const bool reads = act == Act::count || act == Act::address || act == Act::nr_free;
@@ -270,6 +282,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         case Act::split: return call_split(state, *held, frame);
         case Act::count:
         case Act::address:
+          f.unjudged = act == Act::count && contested(state);
           return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
         case Act::poke: return call_poke(state, *held, frame);
         case Act::blemish: return call_blemish(state, *held, frame);
@@ -298,6 +311,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   f.active = false;
   if (f.exposed) --exposed;
   const Act act = f.request.act;
+  if (handles_blocks(act)) --handling;
   const unsigned index = index_of(event.who);
   Ruling ruling = Ruling::fine;
   if (allocates(act)) {

@@ -60,7 +60,7 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
   ++ledger.parked(z, event.cpu);
   if (state.flight.active) {
     state.flight.cpus_seen |= std::uint64_t{1} << (event.cpu & 63);
-    if (state.flight.drop_head == frame) state.flight.parked_cpu = event.cpu;
+    if (state.flight.target == frame) state.flight.parked_cpu = event.cpu;
   }
   if (!allocating.empty()) after_change();
   return Ruling::fine;

@@ -20,7 +20,7 @@ struct Oracle::State::Claim {
   unsigned reports_most = 1;
   std::uint32_t object = 0;
   bool leaks = false;                             // the block is lost by design
-  bool exposed = false;                           // noticed by the frame's own count, while nobody owns it
+  bool unowned = false;                           // noticed by the frame's own count, while nobody owns it
   ReasonSet reasons = oracle::reasons(refcount);  // for which it may be called bad: all that hold
 };
 
@@ -61,7 +61,7 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
               .rule = handle == 0 ? RuleId("wild-free")
                       : put       ? RuleId("put-too-many")
                                   : RuleId("double-free"),
-              .exposed = true,
+              .unowned = true,
               .reasons = was_compound(found.entry)};
     case Holds::live: break;
   }
@@ -70,7 +70,7 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
   if (inner && !(put && object.compound))
     return {.kind = crime,
             .rule = put ? RuleId("put-too-many") : RuleId("interior-free"),
-            .exposed = object.serial != handle,
+            .unowned = object.serial != handle,
             .reasons = object.compound ? reasons(Claim::refcount, Claim::compound) : reasons(Claim::refcount)};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
@@ -110,8 +110,13 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   state.flight.owe(claimed.report, 1, claimed.reports_most);
   state.flight.reasons = claimed.reasons;
   if (claimed.leaks) lose(claimed.object);
-  if (claimed.exposed) return noticed_if_free(state.flight, claimed.rule, frame, std::move(what));
-  return crime(claimed.rule, frame, std::move(what));
+  return noticed(state.flight, claimed, frame, std::move(what));
+}
+
+Ruling Oracle::State::noticed(Flight& f, const Claim& claimed, Pfn frame, std::string what) {
+  if (claimed.unowned) return noticed_if_free(f, claimed.rule, frame, std::move(what));
+  const bool nobodys = claimed.report == ReportKind::bad_address || claimed.rule.name() == "reserved-free";
+  return nobodys ? crime(claimed.rule, frame, std::move(what)) : exposed_crime(f, claimed.rule, frame, std::move(what));
 }
 
 // free_pages_exact is free_page of every frame of the size.
@@ -130,12 +135,11 @@ Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, 
   for (std::uint32_t i = 0; i != pages; ++i) {
     const Claim claimed = claim(state.flight.request, frame + i, 0, held.serial);
     if (claimed.kind == Claim::Kind::legal) {
-      (void)give_up(state, claimed.object);
+      if (give_up(state, claimed.object) == Ruling::fatal) return Ruling::fatal;
       continue;
     }
     std::string what = fmt::format("frame {} is released while {}", frame + i, whose(frame + i));
-    ruling = claimed.exposed ? noticed_if_free(state.flight, claimed.rule, frame + i, std::move(what))
-                             : crime(claimed.rule, frame + i, std::move(what));
+    ruling = noticed(state.flight, claimed, frame + i, std::move(what));
     if (ruling == Ruling::fatal) return ruling;
     if (claimed.report == ReportKind::bad_address) {
       bad_addresses = std::min(many, bad_addresses + 1);
@@ -162,10 +166,18 @@ Ruling Oracle::State::call_clean_up(const Event& event, ContextState& state) {
 
 Ruling Oracle::State::give_up(ContextState& state, std::uint32_t index) {
   Object& object = ledger.object(index);
-  state.flight.drop_head = object.first;
-  if (--object.references != 0) return Ruling::fine;
   const Pfn first = object.first;
   const unsigned order = object.order;
+  state.flight.target = first;
+  --object.references;
+  if (contested(state)) [[unlikely]] {
+    // A reference that somebody is still taking keeps nothing alive yet.
+    const unsigned coming = in_flight_on(state, Act::get, first, 1);
+    if ((coming != 0 && object.references <= coming) || in_flight_on(state, Act::split, first, 1u << order) != 0)
+      return fatal("block-race", first,
+                   fmt::format("a reference of block {} is dropped while another context works on it", first));
+  }
+  if (object.references != 0) return Ruling::fine;
   ledger.drop_object(index);
   to_limbo(state, first, order);
   return Ruling::fine;
@@ -196,7 +208,7 @@ void Oracle::State::settle(ContextState& state) {
   for (const Limbo& block : state.limbo) {
     if (ledger.at(block.first) != limbo_entry(block.order, index)) continue;
     const auto still_dropping = [&](const ContextState& other) {
-      return &other != &state && other.flight.active && other.flight.drop_head == block.first &&
+      return &other != &state && other.flight.active && other.flight.target == block.first &&
              releases(other.flight.request.act);
     };
     if (mutators > 1) {
@@ -240,10 +252,10 @@ Ruling Oracle::State::judge_release(const Event&, ContextState& state) {
   settle(state);
   const Flight& f = state.flight;
   if (f.parked_cpu == 0xff || !quiet(f)) return Ruling::fine;
-  const unsigned z = geometry.zone_of(f.drop_head);
+  const unsigned z = geometry.zone_of(f.target);
   const std::uint32_t high = std::max<std::uint32_t>(1, geometry.zone(z).pcp_high);
   if (ledger.parked(z, f.parked_cpu) < high) return Ruling::fine;
-  return broken("pcp.high", f.drop_head,
+  return broken("pcp.high", f.target,
                 fmt::format("{} pages on the list of cpu {} after a free, high is {}", ledger.parked(z, f.parked_cpu),
                             f.parked_cpu, geometry.zone(z).pcp_high));
 }
@@ -268,6 +280,9 @@ Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame)
   Object& object = ledger.object(found.entry.payload());
   if (frame != object.first && !object.compound) return noticed();
   if (object.serial != held.serial) return fatal("foreign-free", frame, what);
+  state.flight.target = object.first;
+  if (contested(state) && in_flight_on(state, Act::split, object.first, 1u << object.order) != 0)
+    return fatal("block-race", frame, what + " another context splits it");
   ++object.references;
   return Ruling::fine;
 }
@@ -296,6 +311,12 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
   if (whole.compound || frame != whole.first) return noticed();
   if (whole.serial != held.serial) return fatal("foreign-free", frame, what);
   if (order != whole.order) return fatal("wrong-order-split", frame, what);
+  state.flight.target = whole.first;
+  if (contested(state)) {
+    for (const Act act : {Act::release, Act::put, Act::release_exact, Act::get, Act::split}) {
+      if (in_flight_on(state, act, whole.first, 1u << order) != 0) return fatal("block-race", frame, what);
+    }
+  }
   ledger.object(found.entry.payload()).order = 0;  // keeps the references of the whole
   for (std::uint32_t i = 1; i != 1u << order; ++i) ledger.new_object(frame + i, 0, whole.serial, false);
   return Ruling::fine;
@@ -321,7 +342,7 @@ Ruling Oracle::State::judge_count(const Event& event, Flight& f) {
     return broken("page.address", frame,
                   fmt::format("page_address of frame {} told {:#x}, not {:#x}", frame, event.value, right));
   }
-  if (changes != f.changes || mutators != 0 || geometry.reserved(frame)) return Ruling::fine;
+  if (f.unjudged || changes != f.changes || mutators != 0 || geometry.reserved(frame)) return Ruling::fine;
   const Ledger::Found found = ledger.find(frame);
   std::uint32_t right = 0;
   switch (found.entry.holds()) {

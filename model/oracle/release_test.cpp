@@ -36,6 +36,63 @@ TEST(Release, DoubleFreeOwesOneBadPage) {
   }
 }
 
+// A reference that is being taken may be there or not: it cannot keep the block alive, and a count may tell either.
+TEST(Release, AReferenceOnItsWayKeepsNothingAlive) {
+  for (const bool taken : {false, true}) {
+    Driver d(toy(), 2);
+    d.alloc(0, 1024);
+    EXPECT_EQ(d.call(program::GetPage{In{0}}), Ruling::fine);
+    if (taken) EXPECT_EQ(d.returned(), Ruling::fine);
+    d.who = 1;
+    for (const std::uint64_t count : {1u, 2u}) {
+      if (taken && count == 1) continue;
+      EXPECT_EQ(d.call(program::PageCount{In{0}}), Ruling::fine);
+      EXPECT_EQ(d.returned(count), Ruling::fine) << count;
+    }
+    EXPECT_EQ(d.call(free_of(0)), taken ? Ruling::fine : Ruling::fatal);
+    EXPECT_EQ(d.crime(), taken ? "" : "block-race");
+  }
+}
+
+// With a second reference for sure, a drop and a take may come in either order.
+TEST(Release, ADropBesideATakeIsLegalWhileAnotherReferenceStays) {
+  Driver d(toy(), 2);
+  d.alloc(0, 1024);
+  EXPECT_EQ(d.call(program::GetPage{In{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  EXPECT_EQ(d.call(program::GetPage{In{0}}), Ruling::fine);
+  d.who = 1;
+  EXPECT_EQ(d.call(free_of(0)), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  EXPECT_EQ(d.call(free_of(0)), Ruling::fatal);
+  EXPECT_EQ(d.crime(), "block-race");
+}
+
+TEST(Release, NobodyWorksOnABlockThatIsBeingSplit) {
+  for (const unsigned by : {0u, 1u, 2u}) {
+    Driver d(toy(), 2);
+    d.alloc(0, 1024, GFP_KERNEL, 2);
+    EXPECT_EQ(d.call(program::SplitPage{In{0}, {2}}), Ruling::fine);
+    d.who = 1;
+    EXPECT_EQ(by == 0   ? d.call(free_of(0, 0, 1))
+              : by == 1 ? d.call(program::GetPage{In{0, 3}})
+                        : d.call(program::PutPage{In{0, 2}}),
+              Ruling::fatal);
+    EXPECT_EQ(d.crime(), "block-race");
+  }
+}
+
+// What becomes of a crime on a block is known only while nobody else touches blocks.
+TEST(Release, ACrimeInFlightEndsTheRunAtTheNextTouch) {
+  Driver d(toy(), 2);
+  d.alloc(0, 1024, GFP_KERNEL, 2);
+  d.alloc(1, 1028);
+  EXPECT_EQ(d.call(free_of(0, 0, 1)), Ruling::crime);
+  EXPECT_EQ(d.crime(), "interior-free");
+  d.who = 1;
+  EXPECT_EQ(d.call(free_of(1)), Ruling::fatal);
+}
+
 TEST(Release, CrimesByName) {
   struct Row {
     std::string_view crime;

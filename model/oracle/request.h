@@ -64,12 +64,12 @@ struct Request {
 
 Request request_of(const program::Op& op);
 
-// Which acts may change which frames are free; while one is in flight nobody else's view of free memory is exact.
 // Takes, drops or splits what a handle names.
 constexpr bool handles_blocks(Act act) {
   return act == Act::release || act == Act::put || act == Act::release_exact || act == Act::get || act == Act::split;
 }
 
+// Which acts may change which frames are free; while one is in flight nobody else's view of free memory is exact.
 constexpr bool changes_free_memory(Act act) {
   switch (act) {
     case Act::alloc:

@@ -99,6 +99,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"wrong-order-free", RuleKind::crime, "4.5, 2.5", "freed with another order: a compound page leaks with a bad page report, else fatal"},
     {"split-compound", RuleKind::crime, "2.4", "split_page of a compound, free or inner page: report"},
     {"wrong-order-split", RuleKind::crime, "2.4", "split_page with another order than the block's: fatal"},
+    {"block-race", RuleKind::crime, "2.4, 8 (freeing rules)", "the last reference that is surely there is dropped while another context takes one, or a block is split while another works on it: fatal"},
     {"blemished-free", RuleKind::crime, "P-PAGE-7", "a page is freed with its descriptor in use: bad page, the block leaks"},
     {"foreign-blemish", RuleKind::crime, "P-PAGE-8", "the descriptor of a page that is not one's own is written: found at the next allocation if the page was free, else fatal"},
     {"use-after-free-write", RuleKind::crime, "20.4", "a freed block is written: poison report at its next allocation where poisoning is on, else fatal"},

@@ -89,14 +89,14 @@ struct FlightState {
   std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
-  std::uint64_t changes = 0;        // State::changes at the call
-  Pfn drop_head = machine::no_pfn;  // a release: the block that loses a reference
+  std::uint64_t changes = 0;     // State::changes at the call
+  Pfn target = machine::no_pfn;  // of a legal release, get or split: the block's first frame
   std::uint8_t parked_cpu = 0xff, nodes_due = 0;
   bool only_fast = false;  // GFP_THISNODE on several nodes: refused after the first pass
   bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
-  bool exposed = false;  // a crime on a free frame, which could get an owner before the subject looks at it
+  bool exposed = false;  // a crime whose outcome hangs on nobody else's touching blocks before the subject looks
 
   bool reports_used = false;
 };
@@ -153,7 +153,8 @@ struct Oracle::State {
   std::vector<std::uint8_t> allocating;  // contexts with an allocation in flight
   std::uint64_t changes = 0;             // operations that change what is owned or free, so far
   unsigned mark_changers = 0;            // set_min_free_kbytes in flight
-  unsigned exposed = 0;                  // crimes on free frames in flight
+  unsigned exposed = 0;                  // such flights
+  unsigned handling = 0;                 // contexts that are taking, dropping or splitting a block
   unsigned mutators = 0;                 // contexts in the middle of something that changes free memory
   unsigned contexts_used = 0;
   std::vector<Slot> slots;
@@ -191,6 +192,8 @@ struct Oracle::State {
   [[gnu::cold, gnu::noinline]] Ruling fatal(RuleId rule, Pfn pfn, std::string detail);
   // A crime that the subject can notice only while the frame stays free: fatal as soon as an allocation is in flight.
   Ruling noticed_if_free(Flight&, RuleId rule, Pfn pfn, std::string detail);
+  // A crime that is noticed, and how, as long as nobody else touches blocks: fatal as soon as somebody does.
+  Ruling exposed_crime(Flight&, RuleId rule, Pfn pfn, std::string detail);
   std::string whose(Pfn frame);  // what a frame is, in words
   void enter_mutator();
   void leave_mutator() { --mutators; }
@@ -222,6 +225,8 @@ struct Oracle::State {
   bool has_block(const Flight&, unsigned zone, bool parked_too) const;
   bool must_not_fail(const Flight&) const;
   bool contested(const ContextState&) const;
+  // How many other contexts are in the middle of this act on a block that starts in these frames.
+  unsigned in_flight_on(const ContextState&, Act, Pfn first, std::uint32_t frames) const;
   bool may_kill(const Flight&) const;
   bool oom_possible(const Flight&) const;
   // Around every change of free memory: requests in flight (but `except`, whose own doing it is) lose exactness.
@@ -234,6 +239,7 @@ struct Oracle::State {
   struct Claim;  // what releasing a frame would be
   Claim claim(const Request&, Pfn frame, unsigned order, std::uint32_t serial);
   Ruling call_release(ContextState&, Pfn frame, unsigned order, std::uint32_t serial);
+  Ruling noticed(Flight&, const Claim&, Pfn frame, std::string what);
   Ruling call_release_exact(ContextState&, const Slot&, Pfn frame);
   Ruling call_clean_up(const Event&, ContextState&);
   Ruling call_get(ContextState&, const Slot&, Pfn frame);
