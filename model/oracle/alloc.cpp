@@ -140,10 +140,13 @@ Stage Oracle::State::stage_now(const Flight& f, unsigned stage) const {
   for_each_zone(allowed, [&](unsigned z) {
     const Zone& zone = geometry.zone(z);
     bool must = false, may = false;
-    if (stage == 0) must = may = passes(f, z, zone.mark_low, 0);
+    if (stage == 0) {
+      must = passes(f, z, zone.mark_low, 0);
+      may = passes_at_best(f, z, zone.mark_low, 0);
+    }
     if (stage == 1) {
       must = passes(f, z, zone.mark_min, f.rights.must);
-      may = f.rights.may == f.rights.must ? must : passes(f, z, zone.mark_min, f.rights.may);
+      may = passes_at_best(f, z, zone.mark_min, f.rights.may);
     }
     if (stage == 2) {
       must = has_block(f, z, false);
@@ -155,11 +158,16 @@ Stage Oracle::State::stage_now(const Flight& f, unsigned stage) const {
   return now;
 }
 
+// Against the most that the zone may keep from the request, and against the least.
 bool Oracle::State::passes(const Flight& f, unsigned z, std::uint64_t mark, std::uint8_t rights) const {
+  return passes_against(f, z, effective_mark(mark, rights), geometry.zonelist(f.node, f.high).classzone_most);
+}
+bool Oracle::State::passes_at_best(const Flight& f, unsigned z, std::uint64_t mark, std::uint8_t rights) const {
+  return passes_against(f, z, effective_mark(mark, rights), geometry.zonelist(f.node, f.high).classzone_least);
+}
+bool Oracle::State::passes_against(const Flight& f, unsigned z, std::uint64_t mark, unsigned classzone) const {
   const ZoneState& now = ledger.zone(z);
-  const unsigned classzone = geometry.zonelist(f.node, f.high).classzone;
-  return watermark_ok(now.free, now.nr_free, f.order, effective_mark(mark, rights),
-                      geometry.zone(z).reserve[classzone]);
+  return watermark_ok(now.free, now.nr_free, f.order, mark, geometry.zone(z).reserve[classzone]);
 }
 
 bool Oracle::State::has_block(const Flight& f, unsigned z, bool parked_too) const {
@@ -175,7 +183,7 @@ bool Oracle::State::could_pass(const Flight& f, unsigned z) const {
   if ((f.rights.may & right_no_watermarks) != 0 && !f.only_fast) return free + now.parked >= need;
   const Zone& zone = geometry.zone(z);
   const std::uint64_t mark = f.only_fast ? zone.mark_low : effective_mark(zone.mark_min, f.rights.may);
-  return free + 1 > need + mark + zone.reserve[geometry.zonelist(f.node, f.high).classzone];
+  return free + 1 > need + mark + zone.reserve[geometry.zonelist(f.node, f.high).classzone_least];
 }
 
 // Would the zone have let it pass at this moment for sure? Others may hold blocks that are still free in the ledger.
@@ -191,7 +199,7 @@ bool Oracle::State::surely_passes(const Flight& f, unsigned z) const {
   if (taken >= now.free) return false;
   const std::uint64_t mark = f.only_fast ? zone.mark_low : effective_mark(zone.mark_min, f.rights.must);
   return watermark_ok(now.free - taken, now.nr_free, f.order, mark,
-                      zone.reserve[geometry.zonelist(f.node, f.high).classzone]);
+                      zone.reserve[geometry.zonelist(f.node, f.high).classzone_most]);
 }
 
 void Oracle::State::disturb(Flight& f) {
@@ -410,7 +418,7 @@ Ruling Oracle::State::judge_zone(Flight& f, unsigned z, Pfn first) {
   const std::uint64_t free = ledger.zone(z).free + f.refills;  // as it was when the check was made
   const std::uint64_t need = (std::uint64_t{1} << f.order) - 1;
   const std::uint64_t mark = effective_mark(zone.mark_min, f.rights.may);
-  const std::uint64_t reserve = zone.reserve[geometry.zonelist(f.node, f.high).classzone];
+  const std::uint64_t reserve = zone.reserve[geometry.zonelist(f.node, f.high).classzone_least];
   const std::string what = fmt::format("order {} gfp {:#x} from {} with {} free: mark {}, reserve {}", f.order, f.gfp,
                                        machine::zone_names[zone.kind], free, mark, reserve);
   if (free <= need + mark) return broken("wmark.min", first, what);

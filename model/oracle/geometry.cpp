@@ -122,18 +122,22 @@ void Geometry::build_zonelists() {
     for (unsigned high = 0; high != zone_kinds; ++high) {
       Zonelist& list = zonelists_[node][high];
       list = {};
-      unsigned any_kind = 0;
+      std::array<std::uint8_t, machine::nodes_max> top{};  // of each node, + 1
       for (unsigned z = 0; z != count_; ++z) {
         if (zones_[z].kind > high) continue;
         const ZoneSet bit = static_cast<ZoneSet>(1u << z);
         list.allowed |= bit;
-        any_kind = std::max<unsigned>(any_kind, zones_[z].kind);
-        if (zones_[z].node == node) {
-          list.local |= bit;
-          list.classzone = std::max(list.classzone, zones_[z].kind);
-        }
+        top[zones_[z].node] = std::max(top[zones_[z].node], static_cast<std::uint8_t>(zones_[z].kind + 1));
+        if (zones_[z].node == node) list.local |= bit;
       }
-      if (list.local == 0) list.classzone = static_cast<std::uint8_t>(any_kind);
+      std::uint8_t least = zone_kinds, most = 1;
+      for (unsigned n = 0; n != shape_.nodes; ++n) {
+        if (top[n] == 0 || (list.local != 0 && n != node)) continue;
+        least = std::min(least, top[n]);
+        most = std::max(most, top[n]);
+      }
+      list.classzone_least = static_cast<std::uint8_t>(least - 1);
+      list.classzone_most = static_cast<std::uint8_t>(most - 1);
     }
     for (unsigned z = 0; z != count_; ++z) {
       ZoneSet& set = before_[node][z];

@@ -43,9 +43,11 @@ struct Marks {
 
 // Which zones a request may use, from node `node` with highest allowed kind `high`.
 struct Zonelist {
-  ZoneSet allowed = 0;         // every zone <= high
-  ZoneSet local = 0;           // those of the node itself
-  std::uint8_t classzone = 0;  // index of the preferred zone's kind (domain.md 5.5, K26)
+  ZoneSet allowed = 0;  // every zone <= high
+  ZoneSet local = 0;    // those of the node itself
+  // Index of the preferred zone's kind (domain.md 5.5, K26). Where the node has none of the zones, which one is
+  // preferred hangs on the order of nodes, a boot option (3.5): the lowest and the highest that it may be.
+  std::uint8_t classzone_least = 0, classzone_most = 0;
 };
 
 class Geometry {

@@ -219,6 +219,8 @@ struct Oracle::State {
   Ruling not_free(Pfn first, std::uint32_t frames, std::string_view doing);
   void settle_overlapping(Pfn first, unsigned order);
   bool passes(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
+  bool passes_at_best(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
+  bool passes_against(const Flight&, unsigned zone, std::uint64_t mark, unsigned classzone) const;
   bool could_pass(const Flight&, unsigned zone) const;
   bool surely_passes(const Flight&, unsigned zone) const;
   Stage stage_now(const Flight&, unsigned stage) const;

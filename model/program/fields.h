@@ -64,6 +64,7 @@ struct Flaw {
   subject::Blemish value{};
   friend bool operator==(Flaw, Flaw) = default;
 };
-inline constexpr unsigned locks_max = 4;  // spinlocks, mutexes and wait queues that programs can name, of each
+inline constexpr unsigned nesting_max = 32;  // what a program can have open at once: masks, locks, scopes
+inline constexpr unsigned locks_max = 4;     // spinlocks, mutexes and wait queues that programs can name, of each
 
 }  // namespace memtorture::program

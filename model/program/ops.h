@@ -4,7 +4,8 @@
 // they are written; everything generic (text, bytes, mutation, lists) is derived from these two. Adding an operation =
 // a struct here, its line in Op, its execution in model/run and its meaning in model/oracle.
 //
-// An operation whose input slot was never filled is skipped. A slot stays filled after its block was freed: using it
+// An operation whose input slot was never filled is skipped, and so is one that would open a 33rd nested thing
+// (nesting_max: the machine's own counts are 8 bits wide). A slot stays filled after its block was freed: using it
 // again is a crime, and the oracle knows.
 #pragma once
 

@@ -241,10 +241,17 @@ void Executor::drop_reference(Holding& holding, program::In in) {
 
 void Executor::open(Open what, std::uint8_t lock, IrqFlag irqs, std::uint32_t flags) {
   Nesting& mine = nesting();
-  if (mine.depth != mine.entries.size()) mine.entries[mine.depth++] = {what, lock, irqs, flags};
+  mine.entries[mine.depth++] = {what, lock, irqs, flags};
+}
+
+bool Executor::too_deep() {
+  if (!nesting().full()) return false;
+  skip();
+  return true;
 }
 
 void Executor::enter_scope(Open what, std::uint32_t flag) {
+  if (too_deep()) return;
   machine::Context& me = machine::current();
   begin();
   open(what, 0, IrqFlag::on, me.flags & flag);

@@ -47,8 +47,9 @@ struct Opened {
   std::uint32_t flags;
 };
 struct Nesting {
-  std::array<Opened, 32> entries;
+  std::array<Opened, program::nesting_max> entries;
   std::uint32_t depth = 0;
+  bool full() const { return depth == entries.size(); }
 };
 
 class Executor {
@@ -112,6 +113,7 @@ class Executor {
   Nesting& nesting() { return nesting_[machine::current().id]; }
   void free_if_live(machine::Pfn frame);
   void close(Open what, std::uint8_t lock = 0);
+  bool too_deep();  // skipped: what is opened could not be undone
   void open(Open what, std::uint8_t lock, machine::IrqFlag irqs = machine::IrqFlag::on, std::uint32_t flags = 0);
   void enter_scope(Open what, std::uint32_t flag);
 

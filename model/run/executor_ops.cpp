@@ -230,6 +230,7 @@ void Executor::operator()(const ClientDrop& op) {
 // ----------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const PreemptDisable&) {
+  if (too_deep()) return;
   begin();
   machine::preempt_disable();
   open(Open::preempt, 0);
@@ -237,12 +238,14 @@ void Executor::operator()(const PreemptDisable&) {
 }
 void Executor::operator()(const PreemptEnable&) { close(Open::preempt); }
 void Executor::operator()(const LocalIrqSave&) {
+  if (too_deep()) return;
   begin();
   open(Open::irq, 0, machine::local_irq_save());
   end();
 }
 void Executor::operator()(const LocalIrqRestore&) { close(Open::irq); }
 void Executor::operator()(const LocalBhDisable&) {
+  if (too_deep()) return;
   begin();
   machine::local_bh_disable();
   open(Open::bh, 0);
@@ -250,6 +253,7 @@ void Executor::operator()(const LocalBhDisable&) {
 }
 void Executor::operator()(const LocalBhEnable&) { close(Open::bh); }
 void Executor::operator()(const SpinLockOp& op) {
+  if (too_deep()) return;
   begin();
   spinlocks_[op.lock.value].lock("lock.acquire");
   open(Open::spin, op.lock.value);
@@ -257,6 +261,7 @@ void Executor::operator()(const SpinLockOp& op) {
 }
 void Executor::operator()(const SpinUnlockOp& op) { close(Open::spin, op.lock.value); }
 void Executor::operator()(const MutexLockOp& op) {
+  if (too_deep()) return;
   const Nesting& mine = nesting();
   const bool again = std::any_of(mine.entries.begin(), mine.entries.begin() + mine.depth, [&](const Opened& opened) {
     return opened.what == Open::mutex && opened.lock == op.lock.value;
