@@ -119,7 +119,14 @@ Ruling Oracle::State::judge_contents(const Event& event) {
   if (geometry.absent(frame)) return Ruling::fine;
   const Ledger::Found whole = ledger.find(event.pfn), part = ledger.find(frame);
   if (whole.entry.holds() != Holds::live || part.entry.holds() != Holds::live) return Ruling::fine;
-  if (ledger.object(whole.entry.payload()).serial != ledger.object(part.entry.payload()).serial) return Ruling::fine;
+  const std::uint32_t owner = ledger.object(whole.entry.payload()).serial;
+  if (ledger.object(part.entry.payload()).serial != owner) return Ruling::fine;
+  // Nor does a handle whose block is long gone say anything about the next owner's.
+  if (const unsigned index = index_of(event.who);
+      index < contexts_used && event.op < the_case->programs[index].ops.size()) {
+    const Slot* held = slot(request_of(the_case->programs[index].ops[event.op]).in.slot);
+    if (held != nullptr && held->serial != owner) return Ruling::fine;
+  }
   return broken("page.content", event.pfn,
                 fmt::format("byte {} of block {} is not what its owner wrote", damage, event.pfn));
 }

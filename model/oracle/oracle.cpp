@@ -65,6 +65,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
                             const subject::Promises& promised) {
   const bool same_shape = built && shape == next.shape;
   the_case = &next;
+  client_pages_most = program::client_pages_most(next);
   promises = promised;
   if (!same_shape) shape = next.shape;
   geometry.build(next.shape, published);
@@ -215,8 +216,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   const unsigned index = index_of(event.who);
   if (index < contexts_used && event.op < the_case->programs[index].ops.size()) {
     f.request = request_of(the_case->programs[index].ops[event.op]);
-    // No client asks for more pages than the machine has.
-    if (f.request.act == Act::client_add) f.request.number = std::min<std::uint64_t>(f.request.number, shape.frames());
+    if (f.request.act == Act::client_add)
+      f.request.number = std::min<std::uint64_t>(f.request.number, client_pages_most);
   } else {
     f.request.act = Act::clean_up;
   }

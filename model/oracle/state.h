@@ -148,6 +148,7 @@ struct Oracle::State {
   Geometry geometry;
   Ledger ledger{geometry};
   const program::Case* the_case = nullptr;
+  std::uint32_t client_pages_most = 0;  // per client_add
   subject::Promises promises;
   std::array<ContextState, contexts_max> contexts{};
   std::vector<std::uint8_t> allocating;  // contexts with an allocation in flight

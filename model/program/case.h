@@ -59,6 +59,10 @@ struct Case {
   friend bool operator==(const Case&, const Case&) = default;
 };
 
+// How many pages one client_add of the case adds at most: as many as the machine has, and all together no more than
+// 100,000, so that a run ends soon and its step budget can allow for them.
+std::uint32_t client_pages_most(const Case& the_case);
+
 inline constexpr std::size_t programs_max = 64;
 inline constexpr std::size_t ops_max = 100'000;  // per program; text and codec refuse or stop there
 

@@ -31,6 +31,7 @@ Executor::Executor(Tape& tape, oracle::Oracle& oracle)
 void Executor::start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
                      machine::Machine& machine) {
   case_ = &the_case;
+  client_pages_most_ = program::client_pages_most(the_case);
   options_ = options;
   pages_ = &pages;
   view_ = view;

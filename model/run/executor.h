@@ -184,6 +184,7 @@ class Executor {
   subject::Pages* pages_ = nullptr;
   subject::PagesView* view_ = nullptr;
   machine::Machine* machine_ = nullptr;
+  std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;
   std::vector<Nesting> nesting_;  // one a program
   std::vector<Task> tasks_;

@@ -217,9 +217,7 @@ void Executor::operator()(const SetMinFreeKbytes& op) {
 }
 void Executor::operator()(const ClientAdd& op) {
   begin();
-  // No more than the machine has: with an OOM killer at hand a client could otherwise go on for ever.
-  const std::uint32_t pages = std::min(op.pages.value, machine_->shape().frames());
-  end(pages_->client_add(op.kind.value, pages, op.gfp.bits));
+  end(pages_->client_add(op.kind.value, std::min(op.pages.value, client_pages_most_), op.gfp.bits));
 }
 void Executor::operator()(const ClientDrop& op) {
   begin();

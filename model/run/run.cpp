@@ -22,15 +22,15 @@ namespace {
 
 // One client_add is many allocations, each with its own reclaim: many steps, but progress.
 std::uint64_t steps_for_clients(const Case& the_case) {
-  constexpr std::uint64_t steps_per_page = 200, pages_most = 100'000;
+  constexpr std::uint64_t steps_per_page = 200;
+  const std::uint32_t most = program::client_pages_most(the_case);
   std::uint64_t pages = 0;
   for (const auto& program : the_case.programs) {
     for (const auto& op : program.ops) {
-      if (const auto* add = std::get_if<program::ClientAdd>(&op))
-        pages += std::min(add->pages.value, the_case.shape.frames());
+      if (const auto* add = std::get_if<program::ClientAdd>(&op)) pages += std::min(add->pages.value, most);
     }
   }
-  return steps_per_page * std::min(pages, pages_most);
+  return steps_per_page * pages;
 }
 
 }  // namespace
