@@ -205,7 +205,15 @@ Ruling Oracle::State::on_panic(const Event&, Flight& f) {
   std::uint64_t killable = 0;
   for (unsigned z = 0; z != geometry.count(); ++z)
     killable += ledger.zone(z).client_pages[static_cast<unsigned>(ClientKind::process)];
-  if (f.active && allocates(f.request.act) && oom_possible(f) && killable == 0) {
+  // Somebody who drops or kills processes may have one page of theirs in hand that he has not told about yet.
+  const auto in_hand = std::ranges::count_if(contexts, [&](const ContextState& other) {
+    const Flight& theirs = other.flight;
+    if (&theirs == &f || !theirs.active) return false;
+    return allocates(theirs.request.act) ? oom_possible(theirs)
+                                         : theirs.request.act == Act::client_drop &&
+                                               theirs.request.byte == static_cast<unsigned>(ClientKind::process);
+  });
+  if (f.active && allocates(f.request.act) && oom_possible(f) && killable <= static_cast<std::uint64_t>(in_hand)) {
     panicked = true;
     return Ruling::fine;
   }
