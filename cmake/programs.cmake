@@ -82,7 +82,8 @@ if(MT_FUZZ)
       list(APPEND seeds ${seed})
     endforeach()
   endif()
-  add_custom_target(fuzz_targets DEPENDS ${mt_fuzz_targets} ${seeds})
+  add_custom_target(fuzz_seeds DEPENDS ${seeds})
+  add_custom_target(fuzz_targets DEPENDS ${mt_fuzz_targets} fuzz_seeds)
 endif()
 
 # --- stress/bench: speed; in the fuzz flavour it tells what the sanitizers and the coverage cost ----------------------
