@@ -90,14 +90,11 @@ std::string summary_text(const SearchOptions& options, const Summary& summary, c
 
 // An hour of search must not end with the news that nothing can be saved.
 void try_folder(const std::string& out) {
-  std::error_code error;
-  std::filesystem::create_directories(out, error);
-  if (error)
-    throw Trouble{Exit::io,
-                  fmt::format("{}: cannot create the folder: {}; choose another --out", out, error.message())};
+  make_folder(out);
   const std::filesystem::path probe = std::filesystem::path(out) / ".probe";
   if (auto written = shrink::write_atomically(probe, "memtorture\n"); !written)
     throw Trouble{Exit::io, written.error()};
+  std::error_code error;
   std::filesystem::remove(probe, error);
 }
 
@@ -118,20 +115,11 @@ void add_check(Command& command) {
   CLI::App& verb =
       *command.app.add_subcommand("check", "Search for bugs: run random cases, shrink and save what they find");
   auto options = std::make_shared<SearchOptions>();
-  verb.add_option("--seconds", options->seconds, "How long to search (default 60, without limit if --runs is given)")
-      ->type_name("N")
-      ->check(between(1, 100'000'000));
-  verb.add_option("--runs", options->runs, "How many cases to run")
-      ->type_name("N")
-      ->check(between(1, ~std::uint64_t{0}));
-  verb.add_option("--seed", options->seed, "Run i is a function of this number and i")
-      ->type_name("N")
-      ->check(between(0, ~std::uint64_t{0}))
-      ->capture_default_str();
-  verb.add_option("-j,--jobs", options->jobs, "Processes that search")
-      ->type_name("N")
-      ->check(between(1, jobs_max))
-      ->capture_default_str();
+  add_number(verb, "--seconds", options->seconds, {1, 100'000'000},
+             "How long to search (default 60, without limit if --runs is given)");
+  add_number(verb, "--runs", options->runs, {.least = 1}, "How many cases to run");
+  add_number(verb, "--seed", options->seed, {}, "Run i is a function of this number and i").capture_default_str();
+  add_number(verb, "-j,--jobs", options->jobs, {1, jobs_max}, "Processes that search").capture_default_str();
   verb.add_option("-o,--out", options->out, "Folder for what is found")->type_name("DIR")->capture_default_str();
   verb.add_flag("--stop-at-first", options->stop_at_first, "End the search with the first bug");
   verb.add_flag("--json", options->json, "Print the summary as one line of JSON");

@@ -236,7 +236,12 @@ class Shrink(Test):
             self.assertIn("expect misuse double-free", text)
             self.assertEqual(text.count("__free_page"), 2)
             self.assertNotIn("task b", text)
+            report = small.with_suffix(".txt")
+            history = run("replay", small).out.split("=====")[0]
+            self.assertIn("__free_page", history)
+            self.assertIn(history, report.read_text())
             small.unlink()
+            report.unlink()
 
     def test_nothing_to_shrink(self):
         out = self.folder / "out.case"

@@ -52,12 +52,13 @@ void build(Command& command) {
   for (CLI::App* verb : app.get_subcommands({})) verb->group("Verbs");
 }
 
-CLI::Validator between(std::uint64_t least, std::uint64_t most) {
-  const auto check = [least, most](const std::string& word) {
+CLI::Validator within(Bounds bounds) {
+  const auto check = [bounds](const std::string& word) {
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-    const bool good = error == std::errc() && end == word.data() + word.size() && number >= least && number <= most;
-    return good ? std::string() : fmt::format("expected a number {}..{}, found '{}'", least, most, word);
+    const bool good =
+        error == std::errc() && end == word.data() + word.size() && number >= bounds.least && number <= bounds.most;
+    return good ? std::string() : fmt::format("expected a number {}..{}, found '{}'", bounds.least, bounds.most, word);
   };
   return {check, ""};
 }

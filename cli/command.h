@@ -48,7 +48,14 @@ void on_chosen(Command& command, CLI::App& verb, std::shared_ptr<Options> option
 void add_audit(CLI::App& verb, std::uint32_t& audit_every);
 std::string audit_word(std::uint32_t audit_every);
 
-// For numbers: "expected a number 1..256, found 'x'".
-CLI::Validator between(std::uint64_t least, std::uint64_t most);
+// An option that takes a number: "expected a number 1..256, found 'x'".
+struct Bounds {
+  std::uint64_t least = 0, most = ~std::uint64_t{0};
+};
+CLI::Validator within(Bounds bounds);
+template <class Number>
+CLI::Option& add_number(CLI::App& verb, std::string name, Number& value, Bounds bounds, std::string meaning) {
+  return *verb.add_option(std::move(name), value, std::move(meaning))->type_name("N")->check(within(bounds));
+}
 
 }  // namespace memtorture::cli

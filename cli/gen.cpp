@@ -33,9 +33,7 @@ std::string text_of(const Options& options, std::uint64_t seed) {
 }
 
 void write_folder(const Options& options) {
-  std::error_code error;
-  std::filesystem::create_directories(options.out, error);
-  if (error) throw Trouble{Exit::io, fmt::format("{}: cannot create the folder: {}", options.out, error.message())};
+  make_folder(options.out);
   for (std::uint32_t i = 0; i != options.count; ++i) {
     const std::uint64_t seed = options.seed + i;
     write_file(fmt::format("{}/seed-{}.case", options.out, seed), text_of(options, seed));
@@ -58,14 +56,10 @@ Exit act(const Options& options) {
 void add_gen(Command& command) {
   CLI::App& verb = *command.app.add_subcommand("gen", "Write a random case");
   auto options = std::make_shared<Options>();
-  verb.add_option("--seed", options->seed, "The case is a function of this number and the options")
-      ->type_name("N")
-      ->check(between(0, ~std::uint64_t{0}))
-      ->capture_default_str();
-  verb.add_option("--count", options->count, "So many cases, of this seed and the following ones")
-      ->type_name("N")
-      ->check(between(1, 1'000'000))
-      ->capture_default_str();
+  add_number(verb, "--seed", options->seed, {}, "The case is a function of this number and the options")
+      .capture_default_str();
+  add_number(verb, "--count", options->count, {1, 1'000'000}, "So many cases, of this seed and the following ones")
+      .capture_default_str();
   verb.add_option("-o,--out", options->out, "Where to write it: a file, with --count a folder")->type_name("FILE|DIR");
   verb.add_flag("--run", options->run, "Run it as check does, and write down the schedule and the verdict");
   add_audit(verb, options->audit_every);

@@ -59,10 +59,9 @@ std::string Generator::words() const {
 
 void add_generator(CLI::App& verb, Generator& generator) {
   for (const Knob& knob : knobs) {
-    verb.add_option(std::string(knob.flag), generator.options.*knob.value, std::string(knob.meaning))
-        ->check(between(knob.least, knob.most))
-        ->type_name("N")
-        ->capture_default_str();
+    add_number(verb, std::string(knob.flag), generator.options.*knob.value, {knob.least, knob.most},
+               std::string(knob.meaning))
+        .capture_default_str();
   }
   verb.add_flag("--no-crimes", generator.no_crimes, "The same as --crimes 0");
   verb.add_flag("--no-faults", generator.no_faults, "No fault rules, and no injected failures beside them");

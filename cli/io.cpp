@@ -81,6 +81,14 @@ void write_file(const std::string& path, std::string_view text) {
   if (auto written = shrink::write_atomically(path, text); !written) throw Trouble{Exit::io, written.error()};
 }
 
+void make_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error)
+    throw Trouble{Exit::io,
+                  fmt::format("{}: cannot create the folder: {}; choose another --out", path, error.message())};
+}
+
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
     io_trouble("standard output", "cannot write", errno);

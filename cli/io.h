@@ -18,6 +18,9 @@ std::string read_file(const std::string& path);
 // written to. Throws Trouble.
 void write_file(const std::string& path, std::string_view text);
 
+// A folder for results, with all above it. Throws Trouble.
+void make_folder(const std::string& path);
+
 // Standard output. flush_output() is called once by main, so that a late failure is not lost either. Both throw
 // Trouble.
 void print(std::string_view text);

@@ -9,33 +9,36 @@ namespace memtorture::cli {
 using program::Verdict;
 using run::Outcome;
 
+namespace {
+run::Options keeping(run::Options options, run::Keep keep) {
+  options.keep = keep;
+  return options;
+}
+}  // namespace
+
 bool is_death(Verdict verdict) {
   return verdict == Verdict::crash || verdict == Verdict::hang || verdict == Verdict::out_of_memory;
 }
 
 shrink::Judge judge_here(const run::Options& options, std::string wanted_signature) {
-  run::Options kept = options;
-  kept.keep = run::Keep::history;
-  return [runner = std::make_shared<run::Runner>(), options, kept,
-          wanted = std::move(wanted_signature)](const program::Case& c) {
+  return [runner = std::make_shared<run::Runner>(), options, wanted = std::move(wanted_signature)](
+             const program::Case& c, run::Keep keep) {
     const Outcome& quick = runner->replay(c, options);
-    return run::signature(c, quick) == wanted ? run::replay(c, kept) : quick;
+    return run::signature(c, quick) == wanted ? run::replay(c, keeping(options, keep)) : quick;
   };
 }
 
 shrink::Judge judge_sandboxed(const run::Options& options) {
-  return [options](const program::Case& c) {
+  return [options](const program::Case& c, run::Keep keep) {
     constexpr run::SandboxLimits limits{.seconds = 3};  // a candidate is smaller than what hung: it has no excuse
-    return run::replay_sandboxed(c, options, limits);
+    return run::replay_sandboxed(c, keeping(options, keep), limits);
   };
 }
 
 Outcome look(const program::Case& the_case, const run::Options& options) {
-  Outcome outcome = run::replay_sandboxed(the_case, options);
-  if (is_death(outcome.verdict)) return outcome;
-  run::Options kept = options;
-  kept.keep = run::Keep::history;
-  return run::replay(the_case, kept);
+  const run::Options kept = keeping(options, run::Keep::history);
+  Outcome outcome = run::replay_sandboxed(the_case, kept);
+  return is_death(outcome.verdict) ? outcome : run::replay(the_case, kept);
 }
 
 namespace {

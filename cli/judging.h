@@ -11,12 +11,12 @@ namespace memtorture::cli {
 bool is_death(program::Verdict verdict);
 
 // Judges for the minimiser. The first rejects quickly, on a machine that it keeps; what shows the wanted bug is
-// confirmed on a machine of its own, with its history, because a case on disk must show its bug alone and not thanks to
-// what an earlier candidate left behind.
+// confirmed on a machine of its own, because a case on disk must show its bug alone and not thanks to what an earlier
+// candidate left behind.
 shrink::Judge judge_here(const run::Options& options, std::string wanted_signature);
 shrink::Judge judge_sandboxed(const run::Options& options);
 
-// Looks at a case that may kill: first in a sandbox; unless it died there, again in this process with its history.
+// Looks at a case that may kill: first in a sandbox; unless it died there, again in this process. With its history.
 run::Outcome look(const program::Case& the_case, const run::Options& options);
 
 std::string verdict_words(const run::Outcome& outcome);  // "finding page.overlap", "pass"

@@ -47,6 +47,10 @@ Exit shrink_with(const Job& job, const shrink::Judge& judge) {
     throw Trouble{Exit::nondeterministic,
                   fmt::format("{}: the second run did not show the bug again", job.options.file)};
   write_file(job.options.out, program::print(result.smallest));
+  if (job.options.out.ends_with(".case")) {
+    if (auto written = shrink::write_report(job.options.out, result.smallest, result.outcome); !written)
+      throw Trouble{Exit::io, written.error()};
+  }
   flush_output();
   say(fmt::format("{}: {} -> {} in {}, wrote {}", verdict_words(result.outcome), size_words(job.before),
                   size_words(shrink::measure(result.smallest)), counted(result.runs, "run"), job.options.out));
@@ -105,16 +109,14 @@ void add_shrink(Command& command) {
   verb.add_option("-o,--out", options->out, "Where to write the smaller case; - is standard output")
       ->required()
       ->type_name("FILE");
-  verb.add_option("--runs", options->runs, "Give up after that many runs")
-      ->type_name("N")
-      ->check(between(1, ~std::uint64_t{0}))
-      ->capture_default_str();
+  add_number(verb, "--runs", options->runs, {.least = 1}, "Give up after that many runs").capture_default_str();
   verb.add_flag("--sandbox", options->sandbox,
                 "Each candidate in a process of its own; automatic when the subject dies");
   add_audit(verb, options->audit_every);
   verb.footer(
       "Operations go first, then faults, then the schedule, then values get simpler. A candidate is accepted only\n"
-      "if its bug has the same signature. Ctrl-C writes the smallest case so far.\n\n"
+      "if its bug has the same signature. Ctrl-C writes the smallest case so far. Report and history are written\n"
+      "beside FILE.case, as FILE.txt.\n\n"
       "Examples:\n"
       "  memtorture shrink big.case -o small.case\n"
       "  memtorture shrink crash-0123abcd -o small.case\n");

@@ -11,7 +11,6 @@
 
 #include <fmt/format.h>
 
-#include "cli/recording.h"
 #include "cli/signals.h"
 #include "model/run/sandbox.h"
 
@@ -141,7 +140,7 @@ void Watcher::look_after(unsigned index) {
   const run::SandboxLimits limits;
   if (now - job.pulse_at > patience(column.phase.load(relaxed)))
     job.verdict = fmt::format("no progress for {} s", patience(column.phase.load(relaxed)).count());
-  if (resident_bytes(job.pid) > limits.memory_bytes)
+  if (run::resident_bytes(job.pid) > limits.memory_bytes)
     job.verdict = fmt::format("more than {} MiB of memory", limits.memory_bytes >> 20);
   if (!job.verdict.empty()) kill(-job.pid, SIGKILL);
 }

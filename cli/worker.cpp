@@ -6,7 +6,6 @@
 
 #include "cli/command.h"
 #include "cli/judging.h"
-#include "cli/recording.h"
 #include "model/program/edits.h"
 #include "model/program/text.h"
 #include "model/shrink/found.h"
@@ -75,10 +74,10 @@ Discovery Worker::discovered(const Trial& trial, const Outcome& outcome) const {
 }
 
 shrink::Judge Worker::judge(Where where, const std::string& signature) const {
-  return [this, judge = where == Where::here ? judge_here(run_options_, signature)
-                                             : judge_sandboxed(run_options_)](const program::Case& c) {
+  return [this, judge = where == Where::here ? judge_here(run_options_, signature) : judge_sandboxed(run_options_)](
+             const program::Case& c, run::Keep keep) {
     column_.pulse.fetch_add(1, relaxed);
-    return judge(c);
+    return judge(c, keep);
   };
 }
 
@@ -121,15 +120,20 @@ void Worker::aftermath(const Death& death) {
     const Discovery discovery = discovered(one, outcome);
     return save(std::move(one), outcome, Where::sandbox, discovery);
   }
-  one.the_case.departures = record_schedule(options_.generator, one.seed, one.the_case, run_options_);
+  auto chooser = options_.generator.chooser(one.seed, one.the_case);
+  std::vector<machine::Departure> taken = run::record_schedule(one.the_case, chooser, run_options_);
+  one.the_case.departures = std::move(taken);  // the chooser refers to those that were there
   program::sort_departures(one.the_case);
-  const Outcome outcome = run::replay_sandboxed(one.the_case, run_options_);
+  run::Options kept = run_options_;
+  kept.keep = run::Keep::history;
+  const Outcome outcome = run::replay_sandboxed(one.the_case, kept);
   column_.count(outcome);
   if (outcome.is_bug()) return found(std::move(one), outcome, Where::sandbox);
-  save_as_it_is(one, death, discovered(one, outcome));
+  save_as_it_is(one, death, outcome);
 }
 
-void Worker::save_as_it_is(const Trial& trial, const Death& death, Discovery discovery) {
+void Worker::save_as_it_is(const Trial& trial, const Death& death, const Outcome& alone) {
+  Discovery discovery = discovered(trial, alone);
   program::Case the_case = trial.the_case;
   the_case.expect = {Verdict::crash, ""};
   the_case.comment = {
@@ -148,6 +152,8 @@ void Worker::save_as_it_is(const Trial& trial, const Death& death, Discovery dis
   tell({{"spotted", discovery}});
   const std::string text = program::print(the_case);
   if (auto written = shrink::write_atomically(discovery.path, text); !written)
+    return tell({{"lost", written.error()}, {"case", text}});
+  if (auto written = shrink::write_report(discovery.path, the_case, alone); !written)
     return tell({{"lost", written.error()}, {"case", text}});
   tell({{"saved", discovery}});
 }

@@ -40,7 +40,7 @@ class Worker {
   Trial trial(std::uint64_t run) const;
   void found(Trial trial, const run::Outcome& outcome, Where where);
   void save(Trial trial, const run::Outcome& outcome, Where where, Discovery discovery);
-  void save_as_it_is(const Trial& trial, const Death& death, Discovery discovery);
+  void save_as_it_is(const Trial& trial, const Death& death, const run::Outcome& alone);
   Discovery discovered(const Trial& trial, const run::Outcome& outcome) const;
   shrink::Judge judge(Where where, const std::string& signature) const;
   void enter(Phase phase) const { column_.phase.store(phase, std::memory_order_relaxed); }

@@ -46,7 +46,7 @@ mt_tests(props_tests FOLDERS props LIBRARIES mt_props)
 
 # --- fuzz/: libFuzzer targets, one NAME_fuzz.cpp each, on a common library -------------------------------------------
 # OSS-Fuzz links its own engine ($LIB_FUZZING_ENGINE); everybody else gets libFuzzer.
-mt_sources(sources fuzz "_fuzz\\.cpp$" "_tool\\.cpp$")
+mt_sources(sources fuzz "_fuzz\\.cpp$" "_tool\\.cpp$" "/entry_points\\.cpp$")
 add_library(mt_fuzz STATIC ${sources})
 target_link_libraries(mt_fuzz PUBLIC ${mt_everything} fmt::fmt nlohmann_json::nlohmann_json)
 mt_tests(fuzz_tests FOLDERS fuzz LIBRARIES mt_fuzz)
@@ -65,6 +65,9 @@ if(MT_FUZZ)
   foreach(source ${targets})
     get_filename_component(name ${source} NAME_WE)
     add_executable(${name} ${source})
+    if(NOT name STREQUAL text_fuzz)  # the input is a case
+      target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/fuzz/entry_points.cpp)
+    endif()
     target_link_libraries(${name} PRIVATE mt_fuzz ${mt_fuzzing_engine})
     list(APPEND mt_fuzz_targets ${name})
   endforeach()

@@ -1,10 +1,10 @@
 // From the raw input of a crash to a shrunk case, without a person.
 //
 // An input that kills the fuzzer (signal, sanitizer report, time limit) leaves only its bytes; the departures that the
-// dice took are lost with the process, and they are part of the bug. So the input is run once more in a child whose
-// chooser writes every departure to memory shared with the parent before it is taken. Bytes, seed and subject are the
-// same, so the child dies in the same place; what the parent reads is the schedule up to the last step. From there on
-// it is a case like any other, judged in the sandbox (model/run/sandbox.h) and saved by model/shrink.
+// dice took are lost with the process, and they are part of the bug. So the input is run once more in a child that
+// tells every departure before it takes it (record_schedule). Bytes, seed and subject are the same, so the child dies
+// in the same place; what the parent reads is the schedule up to the last step. From there on it is a case like any
+// other, judged in the sandbox (model/run/sandbox.h) and saved by model/shrink.
 //
 // Works for inputs of findings too: they give the same reproducer as the fuzzer saved.
 #pragma once

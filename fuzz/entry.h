@@ -1,5 +1,5 @@
 // The frame around one execution: counts, saves what is found, tells it, ends the process. Shared by the targets that
-// run cases; each NAME_fuzz.cpp adds the entry points that libFuzzer wants and says which subject it is about.
+// run cases; entry_points.cpp is where libFuzzer calls, and each NAME_fuzz.cpp says which subject it is about.
 #pragma once
 
 #include <cstdint>
@@ -30,5 +30,8 @@ class Entry {
   PagesTarget target_;
   std::optional<run::Runner> sound_;
 };
+
+// One definition a target, in its NAME_fuzz.cpp. `features`: counters that libFuzzer watches, for as long as it lives.
+std::unique_ptr<Entry> make_entry(std::span<std::uint8_t> features);
 
 }  // namespace memtorture::fuzz

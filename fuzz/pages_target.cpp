@@ -1,5 +1,6 @@
 #include "fuzz/pages_target.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "model/program/codec.h"
@@ -11,6 +12,8 @@ namespace {
 // what seems to be a livelock is looked at again with the budget that everybody else uses.
 constexpr std::uint64_t steps_hurried = 10'000;
 
+constexpr std::uint32_t client_pages_max = 4096;
+
 std::uint64_t hash_of(std::span<const std::uint8_t> bytes) {  // FNV-1a
   std::uint64_t hash = 0xcbf29ce484222325;
   for (const std::uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
@@ -18,6 +21,17 @@ std::uint64_t hash_of(std::span<const std::uint8_t> bytes) {  // FNV-1a
 }
 
 }  // namespace
+
+program::Case case_of(std::span<const std::uint8_t> bytes) {
+  program::Case decoded = program::decode(bytes);
+  for (program::Program& program : decoded.programs) {
+    for (program::Op& op : program.ops) {
+      if (auto* add = std::get_if<program::ClientAdd>(&op))
+        add->pages.value = std::min(add->pages.value, client_pages_max);
+    }
+  }
+  return decoded;
+}
 
 run::RandomChooser chooser_of(std::span<const std::uint8_t> bytes, const program::Case& decoded) {
   const std::uint64_t seed = hash_of(bytes);
@@ -37,7 +51,7 @@ run::Options PagesTarget::unhurried() const {
 }
 
 const run::Outcome& PagesTarget::run(std::span<const std::uint8_t> bytes) {
-  case_ = program::decode(bytes);
+  case_ = case_of(bytes);
   run::RandomChooser chooser = chooser_of(bytes, case_);
   outcome_ = &runner_.run(case_, chooser, options_);
   if (outcome_->verdict == run::Verdict::livelock) outcome_ = &runner_.run(case_, chooser, unhurried());
@@ -47,7 +61,9 @@ const run::Outcome& PagesTarget::run(std::span<const std::uint8_t> bytes) {
 std::expected<std::optional<shrink::Found>, std::string> PagesTarget::save() {
   const run::Outcome outcome = *outcome_;  // the judge runs on the same runner
   if (!known_.insert(run::signature(case_, outcome)).second) return std::nullopt;
-  const auto judge = [this](const program::Case& candidate) { return runner_.replay(candidate); };
+  const auto judge = [this](const program::Case& candidate, run::Keep keep) {
+    return runner_.replay(candidate, {.keep = keep});
+  };
   // Every run of a livelock uses up its whole step budget, which takes seconds: `memtorture shrink` goes on from here.
   const bool slow = outcome.verdict == run::Verdict::livelock;
   return shrink::save(found_, case_, outcome, judge, {.runs_budget = slow ? 8u : 10'000u});

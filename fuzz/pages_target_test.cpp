@@ -84,9 +84,12 @@ TEST(PagesTarget, TheCanaryEndsAsAReproducer) {
   const auto parsed = program::parse(contents(found.path));
   ASSERT_TRUE(parsed.has_value()) << parsed.error().message(found.path.string());
   run::Runner again(subject::make_canary(subject::Planted::double_grant, run::make_kernel()));
-  const run::Outcome& outcome = again.replay(*parsed);
+  const run::Outcome& outcome = again.replay(*parsed, {.keep = run::Keep::history});
+  ASSERT_FALSE(outcome.history.empty());
   EXPECT_TRUE(run::as_expected(parsed->expect, outcome));
   EXPECT_EQ(run::signature(*parsed, outcome), found.signature);
+  const std::string told = contents(std::filesystem::path(found.path).replace_extension(".txt"));
+  EXPECT_NE(told.find(run::print_history(*parsed, outcome.history)), told.npos) << told;
   run::Runner sound;
   EXPECT_FALSE(sound.replay(*parsed).is_bug());
 

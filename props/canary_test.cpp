@@ -63,7 +63,9 @@ TEST(Canary, TheSamePropertyPassesOnTheSoundSubject) {
 // any one of its operations and departures.
 TEST(Canary, ShrinkingKeepsTheSignature) {
   Pair pair(Planted::double_grant);
-  const shrink::Judge judge = [&](const Case& candidate) { return pair.canary.replay(candidate); };
+  const auto judge = [&](const Case& candidate, run::Keep keep = run::Keep::nothing) {
+    return pair.canary.replay(candidate, {.keep = keep});
+  };
   int bugs = 0;
   check(1500, [&] {
     const Case the_case = *rc::gen::noShrink(cases({.faults = 30, .ops_min = 40, .ops_max = 300}));

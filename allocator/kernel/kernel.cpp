@@ -3,8 +3,13 @@
 namespace memtorture::kernel {
 namespace {
 
-constexpr std::size_t metadata_bytes_max = std::size_t{1} << 20;  // zones and per-CPU lists of the largest machine
-static_assert(page::zones_max * (sizeof(page::Zone) + 64 + (machine::cpus_max + 1) * sizeof(page::Pcp)) <
+constexpr std::size_t metadata_bytes_max = std::size_t{1} << 20;
+// Zones and per-CPU lists of the largest machine, and what its caches live on during boot.
+constexpr std::size_t zone_bytes_max = sizeof(page::Zone) + 64 + (machine::cpus_max + 1) * sizeof(page::Pcp);
+constexpr std::size_t boot_cache_bytes_max =
+    slab::ArrayCache::bytes_for(1) + machine::nodes_max * sizeof(slab::List3) + 64;
+static_assert(page::zones_max * zone_bytes_max + (2 * slab::size_classes_max + 1) * boot_cache_bytes_max +
+                  slab::KmemCache::bytes_for(machine::cpus_max) <
               metadata_bytes_max);
 
 }  // namespace
@@ -17,6 +22,21 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   machine_.boot(shape, witness);
   faults_.reset(rules, *this);
   pages_.boot(machine_, bank_, faults_, trace);
+  slab_.reset();
+}
+
+bool Kernel::boot_objects() {
+  struct Step {
+    Kernel& kernel;
+    bool done = false;
+  } step{*this};
+  machine_.run_alone(
+      [](void* arg) {
+        Step& self = *static_cast<Step*>(arg);
+        self.done = self.kernel.slab_.boot(self.kernel.bank_);
+      },
+      &step);
+  return step.done;
 }
 
 }  // namespace memtorture::kernel

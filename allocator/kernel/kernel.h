@@ -1,10 +1,14 @@
-// The whole simulated kernel: a machine, its fault injector and its page layer, booted together. What a program of
+// The whole simulated kernel: a machine, its fault injector, its page layer and its slab layer. What a program of
 // operations runs against.
 //
 // One Kernel serves many runs: boot() forgets the last one at a cost that depends on what it touched, not on how much
 // memory the machine has. Host memory is taken in the constructor only.
 //
-// Context: boot() and the PagesView outside of any strand; the Pages functions on the machine (a strand or run_alone).
+// Objects need pages of their own, so they are a second step, boot_objects(), for machines that want them; without it
+// every request for an object is refused.
+//
+// Context: boot(), boot_objects() and the views outside of any strand; the functions of the facets on the machine (a
+// strand or run_alone).
 #pragma once
 
 #include <span>
@@ -13,25 +17,35 @@
 #include "allocator/fault/injector.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
+#include "allocator/slab/slab.h"
+#include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
 namespace memtorture::kernel {
 
 using machine::Pfn;
 using subject::Blemish;
+using subject::CacheHandle;
 using subject::ClientKind;
 using subject::gfp_t;
 
-class Kernel final : public subject::Pages, public subject::PagesView, private fault::Listener {
+class Kernel final : public subject::Pages,
+                     public subject::PagesView,
+                     public subject::Objects,
+                     public subject::ObjectsView,
+                     private fault::Listener {
  public:
   Kernel();
 
   // shape must be possible; rules, trace and witness must outlive the run.
   void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
             machine::Witness& witness);
+  // False: not enough memory for the general caches; the machine is as it was.
+  bool boot_objects();
 
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
+  slab::SlabAllocator& slab() { return slab_; }
   subject::Promises promises() const { return {}; }
 
   // --- subject::Pages -----------------------------------------------------------------------------------------------
@@ -73,6 +87,51 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
   subject::PageInfo page(Pfn page) override;
   std::uint64_t client_pages(ClientKind kind) override { return pages_.clients().pages(kind); }
 
+  // --- subject::Objects ---------------------------------------------------------------------------------------------
+  CacheHandle kmem_cache_create(const subject::CacheSpec& spec) override { return slab_.kmem_cache_create(spec); }
+  int kmem_cache_destroy(CacheHandle cache) override { return slab_.kmem_cache_destroy(cache); }
+  int kmem_cache_shrink(CacheHandle cache) override { return slab_.kmem_cache_shrink(cache); }
+  std::uint64_t kmem_cache_size(CacheHandle cache) override { return slab_.kmem_cache_size(cache); }
+  std::uint64_t kmem_cache_alloc(CacheHandle cache, gfp_t gfp) override { return slab_.kmem_cache_alloc(cache, gfp); }
+  std::uint64_t kmem_cache_alloc_node(CacheHandle cache, gfp_t gfp, int nid) override {
+    return slab_.kmem_cache_alloc(cache, gfp, nid);
+  }
+  std::uint64_t kmem_cache_zalloc(CacheHandle cache, gfp_t gfp) override {
+    return slab_.kmem_cache_alloc(cache, gfp | subject::gfp_zero);
+  }
+  void kmem_cache_free(CacheHandle cache, std::uint64_t object) override { slab_.kmem_cache_free(cache, object); }
+  std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override { return slab_.kmalloc(bytes, gfp); }
+  std::uint64_t kzalloc(std::uint64_t bytes, gfp_t gfp) override {
+    return slab_.kmalloc(bytes, gfp | subject::gfp_zero);
+  }
+  std::uint64_t kmalloc_node(std::uint64_t bytes, gfp_t gfp, int nid) override {
+    return slab_.kmalloc(bytes, gfp, nid);
+  }
+  std::uint64_t kmalloc_array(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    return slab_.kmalloc_array(n, bytes, gfp);
+  }
+  std::uint64_t kcalloc(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    return slab_.kmalloc_array(n, bytes, gfp | subject::gfp_zero);
+  }
+  std::uint64_t krealloc(std::uint64_t object, std::uint64_t bytes, gfp_t gfp) override {
+    return slab_.krealloc(object, bytes, gfp);
+  }
+  std::uint64_t ksize(std::uint64_t object) override { return slab_.ksize(object); }
+  void kfree(std::uint64_t object) override { slab_.kfree(object); }
+  void kzfree(std::uint64_t object) override { slab_.kzfree(object); }
+
+  // --- subject::ObjectsView -----------------------------------------------------------------------------------------
+  void for_each_cache(EachCache f, void* arg) override;
+  subject::CacheInfo cache_info(CacheHandle cache) override;
+  subject::ArrayInfo cpu_array(CacheHandle cache, unsigned cpu) override;
+  subject::ArrayInfo shared_array(CacheHandle cache, unsigned node) override;
+  subject::ArrayInfo alien_array(CacheHandle cache, unsigned node, unsigned home) override;
+  subject::CacheNodeInfo cache_node(CacheHandle cache, unsigned node) override;
+  void for_each_slab(CacheHandle cache, unsigned node, subject::SlabState state, EachSlab f, void* arg) override;
+  void for_each_free_index(CacheHandle cache, Pfn slab, EachIndex f, void* arg) override;
+  subject::SlabPageInfo slab_page(Pfn page) override;
+  std::uint64_t slab_pages(subject::SlabPages kind) override { return slab_.slab_pages(kind); }
+
  private:
   void fired(machine::Site site) override { trace_->fault_fired(site); }
 
@@ -80,6 +139,7 @@ class Kernel final : public subject::Pages, public subject::PagesView, private f
   boot::Bank bank_;
   fault::Injector faults_;
   page::PageAllocator pages_;
+  slab::SlabAllocator slab_{machine_, faults_, pages_};
   subject::PagesTrace* trace_ = nullptr;
   subject::ZoneInfo zone_info_[page::zones_max] = {};
 };

@@ -270,6 +270,24 @@ TEST(Flags, HighmemIsMaskedForAddresses) {
   EXPECT_EQ(rig.said.reports.size(), 1u);
 }
 
+TEST(Flags, CompIsMaskedForExactSizes) {
+  Rig rig("tiny-all");
+  rig.alone([&] {
+    const std::uint64_t pages = rig.kernel.nr_free_pages();
+    const std::uint64_t bytes = 3 * rig.kernel.machine().shape().page_bytes();
+    const std::uint64_t address = rig.kernel.alloc_pages_exact(bytes, GFP_KERNEL | gfp_comp);
+    ASSERT_NE(address, 0u);
+    // Three pages of their own, no compound page of four.
+    const Pfn first = rig.kernel.machine().ram().pfn_of(address);
+    for (Pfn i = 0; i != 3; ++i) EXPECT_EQ(rig.kernel.page(first + i).flags, 0u);
+    rig.kernel.free_pages_exact(address, bytes);
+    rig.kernel.drain_all_pages();
+    EXPECT_EQ(rig.kernel.nr_free_pages(), pages);
+  });
+  EXPECT_EQ(rig.said.count(ReportKind::compound_exact), 1u);
+  EXPECT_EQ(rig.said.reports.size(), 1u);
+}
+
 TEST(Flags, NofailThatMayNotSleepAndContradictoryMobilityAreReported) {
   Rig rig("toy");
   rig.alone([&] {

@@ -27,6 +27,16 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   void fs_called() override { ++fs_calls; }
   void fault_fired(machine::Site site) override { faults.push_back(site); }
   void oom_killed(std::uint32_t pages) override { killed += pages; }
+  void layer_requests(gfp_t gfp, unsigned order, int nid) override { requests.push_back({gfp, order, nid}); }
+  void layer_granted(Pfn pfn) override { requests.back().granted = pfn; }
+  void layer_releases(Pfn pfn, unsigned order) override { releases.emplace_back(pfn, order); }
+
+  struct LayerRequest {  // of the object layers to the page layer
+    gfp_t gfp;
+    unsigned order;
+    int nid;
+    Pfn granted = machine::no_pfn;
+  };
 
   std::size_t count(machine::ReportKind kind) const {
     return static_cast<std::size_t>(std::ranges::count(reports, kind, &machine::Report::kind));
@@ -35,6 +45,8 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   std::vector<machine::Report> reports;
   std::vector<gfp_t> reclaims;
   std::vector<machine::Site> faults;
+  std::vector<LayerRequest> requests;
+  std::vector<std::pair<Pfn, unsigned>> releases;
   unsigned sleeps = 0, parked_pages = 0, refilled_pages = 0, drained_pages = 0, granted = 0, released = 0;
   unsigned reclaimed = 0, kswapd_wakes = 0, ios = 0, fs_calls = 0, killed = 0;
 };

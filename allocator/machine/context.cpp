@@ -64,4 +64,16 @@ void might_sleep() {
 
 void cond_resched() { might_sleep(); }
 
+bool may_give_up_cpu(Site site) {
+  const Context& me = current();
+  if (!sleepable(me.preempt_count, me.irqs)) {
+    report({.kind = ReportKind::scheduling});
+    return false;
+  }
+  point(site);
+  return true;
+}
+
+void went_to_sleep() { this_machine().witness().slept(current()); }
+
 }  // namespace memtorture::machine

@@ -75,6 +75,7 @@ class WaitQueue {  // wait: sleepable process context. wake: any context but NMI
 class Mutex {  // sleepable process context only; not recursive; the owner unlocks
  public:
   void lock(Site site = "mutex.acquire");
+  bool try_lock();  // any context but NMI; neither sleeps nor is a point
   void unlock(Site site = "mutex.release");
   void reset() {
     owner_.store(no_context, std::memory_order_relaxed);

@@ -13,11 +13,16 @@
 namespace memtorture::machine {
 namespace {
 
+constexpr std::size_t generation_bytes = (ram_bytes_max >> 12) * sizeof(std::uint32_t);
+constexpr std::size_t mapped_bytes = generation_bytes + ram_bytes_max;
+constexpr std::uint64_t resident_max = std::uint64_t{256} << 20;
+
 // Free in plain, AddressSanitizer and ThreadSanitizer builds. A fifth machine of a process is put wherever the host
 // likes.
-constexpr std::uintptr_t slots[] = {0x7b00'0000'0000, 0x7c00'0000'0000, 0x7a00'0000'0000, 0x7900'0000'0000};
-constexpr std::size_t generation_bytes = (ram_bytes_max >> 12) * sizeof(std::uint32_t);
-constexpr std::uint64_t resident_max = std::uint64_t{256} << 20;
+constexpr std::uintptr_t slot_bytes = 0x110'0000'0000;
+constexpr std::uintptr_t slots[] = {0x7b20'0000'0000, 0x7b20'0000'0000 + slot_bytes, 0x7b20'0000'0000 - slot_bytes,
+                                    0x7b20'0000'0000 - 2 * slot_bytes};
+static_assert(mapped_bytes <= slot_bytes);
 
 [[noreturn]] void host_refused(const char* what) {
   std::perror(what);
@@ -28,31 +33,34 @@ void* map_ram(int fd) {
   const int flags = MAP_SHARED | MAP_NORESERVE;
   for (const std::uintptr_t slot : slots) {
     void* at =
-        mmap(reinterpret_cast<void*>(slot), ram_bytes_max, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, fd, 0);
+        mmap(reinterpret_cast<void*>(slot), mapped_bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE, fd, 0);
     if (at == reinterpret_cast<void*>(slot)) return at;
-    if (at != MAP_FAILED) munmap(at, ram_bytes_max);
+    if (at != MAP_FAILED) munmap(at, mapped_bytes);
   }
-  return mmap(nullptr, ram_bytes_max, PROT_READ | PROT_WRITE, flags, fd, 0);
+  return mmap(nullptr, mapped_bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+}
+
+// The generations must not be shared: what a forked child's runs did to the frames would pass for the parent's.
+bool make_private(void* at, std::size_t bytes) {
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap(at, bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == at;
 }
 
 }  // namespace
 
 Ram::Ram() {
   fd_ = memfd_create("memtorture-ram", MFD_CLOEXEC);
-  if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0)
+  if (fd_ < 0 || ftruncate(fd_, static_cast<off_t>(mapped_bytes)) != 0)
     host_refused("memtorture: cannot create the simulated RAM");
-  void* bytes = map_ram(fd_);
-  void* generation =
-      mmap(nullptr, generation_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (bytes == MAP_FAILED || generation == MAP_FAILED)
+  void* const at = map_ram(fd_);
+  if (at == MAP_FAILED || !make_private(at, generation_bytes))
     host_refused("memtorture: cannot map the simulated RAM (1 TiB of address space)");
-  bytes_ = static_cast<std::byte*>(bytes);
-  generation_ = static_cast<std::uint32_t*>(generation);
+  generation_ = static_cast<std::uint32_t*>(at);
+  bytes_ = static_cast<std::byte*>(at) + generation_bytes;
 }
 
 Ram::~Ram() {
-  munmap(bytes_, ram_bytes_max);
-  munmap(generation_, generation_bytes);
+  munmap(generation_, mapped_bytes);
   close(fd_);
 }
 
@@ -64,7 +72,7 @@ void Ram::power_on(unsigned page_shift, Pfn frames) {
 }
 
 void Ram::trim() {
-  if (ftruncate(fd_, 0) != 0 || ftruncate(fd_, static_cast<off_t>(ram_bytes_max)) != 0)
+  if (ftruncate(fd_, 0) != 0 || ftruncate(fd_, static_cast<off_t>(mapped_bytes)) != 0)
     host_refused("memtorture: cannot trim the simulated RAM");
   madvise(generation_, generation_bytes, MADV_DONTNEED);
   touched_bytes_.store(0, std::memory_order_relaxed);

@@ -7,6 +7,8 @@
 //   frame:   [ bytes ........ ]   generation_[pfn] == generation  ->  contents are this run's
 //                                 otherwise                       ->  fill with power_on_byte, then they are
 //
+//   host:    | generation_ (private) | frames (memfd) ... |   side by side: one reservation, given back at once
+//
 // That makes reset O(1) (a new generation) whatever the machine's size, and costs one memset per frame really touched.
 // Host memory is given back when more than resident_max bytes were touched since the last trim.
 #pragma once
@@ -43,6 +45,10 @@ class Ram {
     return address < linear_base || (offset >> page_shift_) >= frames_ ? no_pfn
                                                                        : static_cast<Pfn>(offset >> page_shift_);
   }
+
+  // The byte at an address of a frame that this run has touched already (frame, fill, clear_frame); the frames behind
+  // it follow on the host as well. For layers that keep structures of their own in simulated memory.
+  std::byte* at(std::uint64_t address) { return bytes_ + (address - linear_base); }
 
   static constexpr std::byte power_on_byte{0xdb};
   // Simulated kernel addresses, equal in every run (never the host's).

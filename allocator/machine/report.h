@@ -31,6 +31,12 @@ enum class ReportKind : std::uint8_t {
   oom_kill,            // the OOM killer chose a victim
   split_misuse,        // pfn: split_page of a compound or free page
   bad_address,         // free_pages of an address outside the linear map
+  compound_exact,      // gfp: COMP given to alloc_pages_exact, masked (4.6)
+  duplicate_cache,     // kmem_cache_create: the name is taken (10.2)
+  cache_busy,          // kmem_cache_destroy: objects live (10.9)
+  bad_cache,           // no such cache, or a cache that cannot be made: arguments, context or size (10.2)
+  slab_gfp,            // gfp: HIGHMEM, DMA32 or unknown bits, or GFP_DMA and the cache disagree; fixed up (10.9)
+  bad_object,          // pfn: what is given back, or asked about, is no object of a slab (10.9, 11.7)
 };
 
 enum class Severity : std::uint8_t { note, warning, bug };
@@ -60,9 +66,15 @@ inline constexpr ReportRow report_table[] = {
     {"oom-kill", Severity::note, " invoked oom-killer: gfp_mask="},
     {"split-misuse", Severity::bug, "kernel BUG at mm/page_alloc: split_page"},
     {"bad-address", Severity::bug, "kernel BUG at mm/page_alloc: free_pages of a non-linear address"},
+    {"compound-exact", Severity::warning, "WARNING: COMP given to alloc_pages_exact"},
+    {"duplicate-cache", Severity::bug, "kmem_cache_create: duplicate cache "},
+    {"cache-busy", Severity::bug, "slab error in kmem_cache_destroy(): Can't free all objects"},
+    {"bad-cache", Severity::bug, "kernel BUG at mm/slab: kmem_cache_create or a cache that is none"},
+    {"slab-gfp", Severity::bug, "Unexpected gfp: "},
+    {"bad-object", Severity::bug, "kfree_debugcheck: out of range ptr "},
 };
 inline constexpr unsigned report_kinds = std::size(report_table);
-static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_address) + 1);
+static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_object) + 1);
 constexpr const ReportRow& row(ReportKind kind) { return report_table[static_cast<unsigned>(kind)]; }
 
 enum class BadPageReason : std::uint8_t { none, refcount, mapcount, mapping, flags, compound, reserved };
@@ -75,8 +87,9 @@ inline constexpr std::string_view bad_page_reasons[] = {"",
                                                         "reserved page freed"};
 
 // BUG() and friends: the run of the whole machine ends (domain.md 0.2 PANIC).
-enum class PanicKind : std::uint8_t { none, out_of_memory };
-inline constexpr std::string_view panic_texts[] = {"", "Out of memory and no killable processes..."};
+enum class PanicKind : std::uint8_t { none, out_of_memory, cache_create };
+inline constexpr std::string_view panic_texts[] = {"", "Out of memory and no killable processes...",
+                                                   "kmem_cache_create(): failed to create slab"};
 
 struct Report {
   ReportKind kind;

@@ -52,6 +52,13 @@ inline constexpr SiteRow site_table[] = {
     {"sched.resched", SiteUse::point, "cond_resched or schedule by a task that stays runnable"},
     {"sched.sleep", SiteUse::point, "a task is about to sleep"},
     {"sched.wake", SiteUse::point, "a sleeper was just woken"},
+    {"slab.alloc", SiteUse::fault, "an object is asked for: none can be had (domain.md 10.10, failslab)"},
+    {"slab.flush", SiteUse::point, "a full array of objects is about to be emptied into the lists of its node"},
+    {"slab.grow", SiteUse::point, "a cache without free objects is about to get pages (no lock held)"},
+    {"slab.lock", SiteUse::point, "a lock of a slab cache is about to be taken"},
+    {"slab.reap", SiteUse::point, "the reaper looks at a cache"},
+    {"slab.refill", SiteUse::point, "a CPU's empty array of objects is about to be refilled"},
+    {"slab.unlock", SiteUse::point, "a lock of a slab cache was just released"},
     {"zone.lock", SiteUse::point, "a zone lock is about to be taken"},
     {"zone.unlock", SiteUse::point, "a zone lock was just released"},
 };

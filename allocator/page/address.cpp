@@ -2,7 +2,8 @@
 // 8).
 //
 // An address is a simulated linear one (Ram::address_of); high memory has none, so __GFP_HIGHMEM is reported and
-// cleared here (7.2), and an address that no low frame has is refused with a report.
+// cleared here (7.2), and an address that no low frame has is refused with a report. An exact block is split, which a
+// compound page cannot be: so is __GFP_COMP (4.6).
 #include <bit>
 
 #include "allocator/page/page_alloc.h"
@@ -21,14 +22,17 @@ unsigned get_order(std::uint64_t bytes, unsigned page_shift) {
   return static_cast<unsigned>(std::bit_width(last));
 }
 
+// A flag that makes no sense for the function: it is told so, and served without.
+gfp_t without(gfp_t flag, ReportKind complaint, gfp_t gfp, unsigned order) {
+  if ((gfp & flag) != 0) report({.kind = complaint, .order = static_cast<std::uint8_t>(order), .gfp = gfp});
+  return gfp & ~flag;
+}
+
 }  // namespace
 
 std::uint64_t PageAllocator::get_free_pages(gfp_t gfp, unsigned order) {
   if (reject_nmi(gfp, order, no_pfn)) return 0;
-  if ((gfp & subject::gfp_highmem) != 0) {
-    report({.kind = ReportKind::highmem_address, .order = static_cast<std::uint8_t>(order), .gfp = gfp});
-    gfp &= ~subject::gfp_highmem;
-  }
+  gfp = without(subject::gfp_highmem, ReportKind::highmem_address, gfp, order);
   const Pfn pfn = alloc_pages(gfp, order);
   return pfn == no_pfn ? 0 : machine_->ram().address_of(pfn);
 }
@@ -36,7 +40,9 @@ std::uint64_t PageAllocator::get_free_pages(gfp_t gfp, unsigned order) {
 std::uint64_t PageAllocator::alloc_pages_exact(std::uint64_t bytes, gfp_t gfp) {
   const unsigned page_shift = machine_->shape().page_shift;
   const unsigned order = get_order(bytes, page_shift);
-  const std::uint64_t address = get_free_pages(gfp & ~subject::gfp_comp, order);
+  if (reject_nmi(gfp, order, no_pfn)) return 0;
+  const std::uint64_t address =
+      get_free_pages(without(subject::gfp_comp, ReportKind::compound_exact, gfp, order), order);
   if (address == 0) return 0;
   const Pfn pfn = machine_->ram().pfn_of(address);
   split_page(pfn, order);

@@ -109,6 +109,7 @@ void give_run(MemMap& map, Zone& zone, Span run) {
       const auto aligned = static_cast<unsigned>(std::countr_zero(first | static_cast<Pfn>(block)));
       const auto fits = static_cast<unsigned>(std::bit_width(end - first)) - 1;
       const unsigned order = std::min(aligned, fits);
+      map.open(first);
       add_free(map, zone, first, order);
       first += Pfn{1} << order;
     }

@@ -20,6 +20,11 @@ void MemMap::boot(boot::Bank& bank, const boot::MemoryMap& memory, Validity vali
   for (Pfn pfn = 0; pfn != memory.all.end; ++pfn) first_touch(pfn);
 }
 
+void MemMap::open(Pfn pfn) {
+  if (std::atomic_ref(pages_[pfn].generation).exchange(generation_, std::memory_order_relaxed) == 0) ++resident_;
+  first_touch(pfn);
+}
+
 void MemMap::first_touch(Pfn pfn) {
   Page& page = pages_[pfn];
   if (page.generation == 0) ++resident_;

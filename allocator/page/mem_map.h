@@ -29,6 +29,9 @@ class MemMap {
       first_touch(pfn);
     return page;
   }
+  // The first touch of all, at boot. Written without looking first: that would cost fresh host memory a second page
+  // fault.
+  void open(Pfn pfn);
   // For a page that this run has touched: whatever is on a list.
   Page& touched(Pfn pfn) { return pages_[pfn]; }
   const boot::MemoryMap& memory() const { return memory_; }

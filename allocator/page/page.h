@@ -7,6 +7,8 @@
 //   inside of a free block  all zero
 //   allocated               count >= 1 in the first page only; a compound block has pg_head, then pg_tail pages
 //                           whose `next` is the head; the first tail's `prev` is the order
+//   of a slab             pg_slab in every page; next/prev = page->cache, private/mapping = page->slab, each a
+//                         simulated address as low and high half
 //
 // Fields that somebody may read while another writes without a common lock (count: get_page/put_page; flags and
 // private: the merge looks at a neighbour that its owner is preparing) go through relaxed atomic accessors. The others
@@ -44,6 +46,8 @@ struct Page {
   std::uint32_t order() { return std::atomic_ref(private_).load(std::memory_order_relaxed); }
   void set_private(std::uint32_t value) { std::atomic_ref(private_).store(value, std::memory_order_relaxed); }
   int count() { return std::atomic_ref(count_).load(std::memory_order_relaxed); }
+  std::uint64_t slab_cache() const { return next | std::uint64_t{prev} << 32; }
+  std::uint64_t slab_descriptor() { return order() | std::uint64_t{mapping} << 32; }
   void set_count(int count) { std::atomic_ref(count_).store(count, std::memory_order_relaxed); }
 };
 static_assert(sizeof(Page) == 32);

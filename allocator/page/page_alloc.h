@@ -5,6 +5,7 @@
 //   free.cpp       references, freeing, bad pages            pcp.cpp      per-CPU lists
 //   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd, OOM killer
 //   clients.cpp    who holds reclaimable pages                setup.cpp    boot, watermarks
+//   slab_mark.cpp  pages of a slab
 //
 // Locks, outermost first: Pcp::lock > Zone::lock; Clients::lock alone. All are taken with interrupts off, none is held
 // over a call that may sleep. Every structure is empty or consistent while no lock is held, so an interrupt that
@@ -68,6 +69,10 @@ class PageAllocator {
   std::uint64_t nr_free_pages() const;
   void set_min_free_kbytes(std::uint32_t kbytes);
   void blemish(Pfn pfn, subject::Blemish kind);
+  // The owner of an allocated block tells whom it belongs to (both are simulated addresses), and takes that back before
+  // it frees the block.
+  void mark_slab(Pfn pfn, unsigned order, std::uint64_t cache, std::uint64_t descriptor);
+  void clear_slab(Pfn pfn, unsigned order);
   Clients& clients() { return clients_; }
 
   // --- white box ----------------------------------------------------------------------------------------------------

@@ -128,6 +128,12 @@ class PagesTrace {
   virtual void fs_called() = 0;   // a call into a filesystem by the current context
   virtual void fault_fired(machine::Site site) = 0;
   virtual void oom_killed(std::uint32_t pages) = 0;
+  // Another layer of the subject asks the page layer for a block, in the middle of its own caller's operation: around
+  // the call, and around giving the block back.
+  virtual void layer_requests(gfp_t gfp, unsigned order, int nid) { (void)gfp, (void)order, (void)nid; }
+  virtual void layer_granted(Pfn first) { (void)first; }  // no_pfn: refused
+  virtual void layer_releases(Pfn first, unsigned order) { (void)first, (void)order; }
+  virtual void layer_released() {}
 };
 
 struct Promises {

@@ -39,7 +39,11 @@ Ruling Oracle::State::call_alloc(const Event&, Flight& f) {
   if (request.act == Act::alloc_exact) {
     const std::uint64_t pages = request.number / shape.page_bytes() + (request.number % shape.page_bytes() != 0);
     f.order = static_cast<std::uint8_t>(pages == 0 ? 64 : std::bit_width(pages - 1));
-    f.gfp &= ~subject::gfp_comp;  // 4.6: the block is split
+    if ((f.gfp & subject::gfp_comp) != 0) {
+      ruling = crime("compound-exact", machine::no_pfn, "__GFP_COMP to alloc_pages_exact, which splits its block");
+      f.owe(ReportKind::compound_exact, 1, 1);
+      f.gfp &= ~subject::gfp_comp;
+    }
   }
   if (request.by_address && (f.gfp & subject::gfp_highmem) != 0) {
     ruling = crime("highmem-address", machine::no_pfn, "__GFP_HIGHMEM to a function that returns an address");
@@ -128,7 +132,7 @@ void Oracle::State::open_request(Flight& f) {
   if (f.stages[0].must == 0 && !f.only_fast) {
     f.stages[1] = stage_now(f, 1);
     if ((f.rights.may & right_no_watermarks) != 0) f.stages[2] = stage_now(f, 2);
-    f.nodes_due = kswapds_due(f);
+    if (f.stages[0].may == 0) f.nodes_due = kswapds_due(f);
   }
   for (const Stage& stage : f.stages) f.ever |= stage.may;
 }
@@ -226,8 +230,10 @@ void Oracle::State::after_change() {
     if (!f.disturbed) continue;
     const Zonelist& list = geometry.zonelist(f.node, f.high);
     const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
-    for_each_zone(allowed, [&](unsigned z) {
+    for_each_zone(static_cast<ZoneSet>(allowed & ~f.ever), [&](unsigned z) {
       if (could_pass(f, z)) f.ever |= bit(z);
+    });
+    for_each_zone(f.always, [&](unsigned z) {
       if (!surely_passes(f, z)) f.always &= static_cast<ZoneSet>(~bit(z));
     });
   }
@@ -288,7 +294,10 @@ Ruling Oracle::State::judge_result(const Event& event, Flight& f) {
     filled.object = ledger.new_object(event.pfn, f.order, serial, (f.gfp & subject::gfp_comp) != 0 && f.order != 0);
   }
   ledger.zone(geometry.zone_of(event.pfn)).live += frames;
-  fill_slot(f.request.out, filled);
+  if (f.layer)
+    ledger.object(filled.object).layer = true;
+  else
+    fill_slot(f.request.out, filled);
   return Ruling::fine;
 }
 

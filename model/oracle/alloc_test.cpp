@@ -199,6 +199,8 @@ TEST(Allocation, CrimesOfFlagsOweTheirReport) {
   };
   const Row rows[] = {
       {program::GetFreePage{Out{0}, {subject::GFP_HIGHUSER}}, ReportKind::highmem_address, "highmem-address", false},
+      {program::AllocPagesExact{Out{0}, {4096}, {GFP_KERNEL | subject::gfp_comp}}, ReportKind::compound_exact,
+       "compound-exact", false},
       {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_dma | subject::gfp_highmem}, {0}}, ReportKind::zone_bits,
        "zone-bits", true},
       {AllocPages{Out{0}, {GFP_KERNEL | subject::gfp_movable | subject::gfp_reclaimable}, {0}},

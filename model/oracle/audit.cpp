@@ -48,6 +48,9 @@ struct Oracle::State::Auditor {
   subject::PagesView& view;
 
   Ruling free_lists(unsigned z, const subject::ZoneInfo& info);
+  Ruling listed_alone(unsigned z, unsigned order, Pfn first);
+  Ruling listed_run(unsigned z, unsigned order, const Run& stretch);
+  Ruling outside(std::uint64_t first);
   Ruling listed(unsigned z, unsigned order, Pfn first);
   Ruling free_descriptor(unsigned order, Pfn first);
   Ruling per_cpu(unsigned z);
@@ -59,9 +62,7 @@ struct Oracle::State::Auditor {
 Ruling Oracle::State::audit(subject::PagesView& view) {
   if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
-  for (unsigned i = 0; i != contexts_max; ++i) {
-    settle_unannounced(contexts[i]);
-  }
+  settle_unannounced();
   if (mutators != 0) return Ruling::fine;  // not quiescent
   const auto zones = view.zones();
   if (const auto difference = geometry.layout_differs(zones))
@@ -91,17 +92,8 @@ Ruling Oracle::State::Auditor::free_lists(unsigned z, const subject::ZoneInfo& i
                         fmt::format("block {} order {} is listed twice", stretch.first, order));
       next = stretch.first + (stretch.blocks << order);
       blocks += stretch.blocks;
-      for (std::uint64_t i = 0; i != stretch.blocks; ++i) {
-        const std::uint64_t first = stretch.first + (i << order);
-        if (first >= s.geometry.frames())
-          return s.broken("buddy.bound", static_cast<Pfn>(first), "a listed block lies outside of RAM");
-        if (stretch.blocks > 1 && order + 1 == s.ledger.orders() && s.ledger.fresh(static_cast<Pfn>(first)))
-          continue;  // counted below
-        if (const Ruling ruling = listed(z, order, static_cast<Pfn>(first)); ruling != Ruling::fine) return ruling;
-        if (stretch.blocks != 1) continue;
-        if (const Ruling ruling = free_descriptor(order, static_cast<Pfn>(first)); ruling != Ruling::fine)
-          return ruling;
-      }
+      const Ruling ruling = stretch.blocks == 1 ? listed_alone(z, order, stretch.first) : listed_run(z, order, stretch);
+      if (ruling != Ruling::fine) return ruling;
     }
     const std::uint64_t right = s.ledger.zone(z).nr_free[order];
     if (info.nr_free[order] != blocks) {
@@ -115,6 +107,34 @@ Ruling Oracle::State::Auditor::free_lists(unsigned z, const subject::ZoneInfo& i
     }
   }
   return Ruling::fine;
+}
+
+Ruling Oracle::State::Auditor::listed_alone(unsigned z, unsigned order, Pfn first) {
+  if (first >= s.geometry.frames()) return outside(first);
+  const Ruling ruling = listed(z, order, first);
+  return ruling != Ruling::fine ? ruling : free_descriptor(order, first);
+}
+
+// Blocks of the top order that no operation has touched are counted and not looked at: there may be 2^28 of them.
+Ruling Oracle::State::Auditor::listed_run(unsigned z, unsigned order, const Run& stretch) {
+  const std::uint64_t end = stretch.first + (stretch.blocks << order), last = end - (std::uint64_t{1} << order);
+  if (last >= s.geometry.frames()) return outside(last);
+  if (order + 1 != s.ledger.orders()) {
+    for (std::uint64_t first = stretch.first; first != end; first += std::uint64_t{1} << order) {
+      if (const Ruling ruling = listed(z, order, static_cast<Pfn>(first)); ruling != Ruling::fine) return ruling;
+    }
+    return Ruling::fine;
+  }
+  for (const std::uint32_t chunk : s.ledger.chunks_touched()) {
+    const Pfn first = chunk << order | (stretch.first & ((1u << order) - 1));
+    if (first < stretch.first || first >= end) continue;
+    if (const Ruling ruling = listed(z, order, first); ruling != Ruling::fine) return ruling;
+  }
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::Auditor::outside(std::uint64_t first) {
+  return s.broken("buddy.bound", static_cast<Pfn>(first), "a listed block lies outside of RAM");
 }
 
 Ruling Oracle::State::Auditor::listed(unsigned z, unsigned order, Pfn first) {
@@ -201,8 +221,10 @@ Ruling Oracle::State::Auditor::live_blocks() {
   for (const Object& object : s.ledger.objects()) {
     if (object.serial == 0 || (!s.flaws.empty() && s.flaws_in(object.first, 1u << object.order) != 0)) continue;
     const subject::PageInfo head = view.page(object.first);
-    const std::uint32_t head_marks = object.compound ? static_cast<std::uint32_t>(subject::pg_head) : 0;
-    if (head.count != static_cast<int>(object.references) || head.mapcount != 0 || head.mapping ||
+    const std::uint32_t own_mark = object.layer ? static_cast<std::uint32_t>(subject::pg_slab) : 0;
+    const std::uint32_t head_marks = own_mark | (object.compound ? static_cast<std::uint32_t>(subject::pg_head) : 0);
+    // What a layer keeps in the descriptors of its pages is its own business.
+    if (head.count != static_cast<int>(object.references) || head.mapcount != 0 || (head.mapping && !object.layer) ||
         head.flags != head_marks) {
       return s.broken("page.descriptor", object.first,
                       fmt::format("block {} order {}: count {} flags {:#x}, right are {} and {:#x}", object.first,
@@ -211,7 +233,8 @@ Ruling Oracle::State::Auditor::live_blocks() {
     for (std::uint32_t i = 1; i != 1u << object.order; ++i) {
       const subject::PageInfo inner = view.page(object.first + i);
       const std::uint32_t marks = object.compound ? static_cast<std::uint32_t>(subject::pg_tail) : 0;
-      if ((!object.compound && inner.count != 0) || (inner.flags & (compound_marks | subject::pg_buddy)) != marks) {
+      if ((!object.compound && inner.count != 0) || (inner.flags & subject::pg_slab) != own_mark ||
+          (inner.flags & (compound_marks | subject::pg_buddy)) != marks) {
         return s.broken(
             "page.descriptor", object.first + i,
             fmt::format("frame {} of block {}: count {} flags {:#x}", i, object.first, inner.count, inner.flags));

@@ -34,6 +34,11 @@ enum class EventKind : std::uint8_t {
   drained,  // pfn, cpu (the list's): placement, see PagesTrace
   client_granted,
   client_released,  // detail = ClientKind, pfn
+  // another layer of the subject deals with the page layer, in the middle of its own caller's operation
+  layer_requests,  // order, gfp, value = node (-1: the local one), value2 as in call
+  layer_granted,   // pfn, or no_pfn: refused
+  layer_releases,  // pfn, order; value2 as in call
+  layer_released,
   reclaim_began,
   reclaim_ended,  // gfp / value = pages freed
   kswapd_woken,   // value = node

@@ -47,9 +47,7 @@ void Oracle::State::on_kswapd_woken(const Event& event, Flight& f) {
 }
 
 Ruling Oracle::State::on_quiet() {
-  for (unsigned i = 0; i != contexts_max; ++i) {
-    settle_unannounced(contexts[i]);
-  }
+  settle_unannounced();
   if (mutators != 0) return Ruling::fine;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     const Zone& zone = geometry.zone(z);

@@ -21,6 +21,7 @@ void Ledger::begin(const machine::Shape& shape, bool same_shape) {
   for (unsigned z = 0; z != geometry_.count(); ++z) std::fill_n(parked_[z].begin(), shape.cpus, 0u);
   objects_.clear();
   unused_.clear();
+  chunks_touched_.clear();
 }
 
 template <class F>
@@ -56,6 +57,7 @@ void Ledger::count_initial() {
 
 void Ledger::lay_out(std::uint32_t chunk) {
   chunk_run_[chunk] = run_;
+  chunks_touched_.push_back(chunk);
   const Pfn first = chunk << chunk_shift_;
   std::memset(static_cast<void*>(&entries_[first]), 0, sizeof(Entry) << chunk_shift_);
   for_each_run(first, first + chunk_frames(), [&](unsigned, Pfn start, Pfn end) {

@@ -51,6 +51,7 @@ struct Object {  // a live block
   std::uint8_t order = 0;
   bool compound = false;
   bool forgotten = false;
+  bool layer = false;  // held by a layer of the subject, not by a program
 };
 
 struct ZoneState {
@@ -105,7 +106,7 @@ class Ledger {
   ZoneState& zone(unsigned z) { return zones_[z]; }
   const ZoneState& zone(unsigned z) const { return zones_[z]; }
   std::uint32_t& parked(unsigned zone, unsigned cpu) { return parked_[zone][cpu]; }
-  bool fresh(Pfn frame) const { return chunk_run_[frame >> chunk_shift_] != run_; }  // never touched in this run
+  const std::vector<std::uint32_t>& chunks_touched() const { return chunks_touched_; }  // in this run
   unsigned orders() const { return chunk_shift_ + 1; }
   std::uint32_t chunk_frames() const { return 1u << chunk_shift_; }
 
@@ -125,6 +126,7 @@ class Ledger {
   std::uint32_t run_ = 0;
   LazyArray<Entry> entries_;
   LazyArray<std::uint32_t> chunk_run_;
+  std::vector<std::uint32_t> chunks_touched_;
   std::vector<Object> objects_;
   std::vector<std::uint32_t> unused_;
   std::array<ZoneState, zones_max> zones_{};

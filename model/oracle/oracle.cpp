@@ -73,15 +73,14 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   built = true;
   ++run;
   serial = 0;
-  const auto idle = [](ContextState& state) {
+  for_each_context([](ContextState& state) {  // those of the last run
     state.draining = false;
     state.flight.active = false;
     state.flight.request.act = Act::none;
+    state.outer.clear();
     state.limbo.clear();
     state.releasing_client = machine::no_pfn;
-  };
-  for (unsigned i = 0; i != contexts_used; ++i) idle(contexts[i]);
-  for (unsigned i = program::programs_max; i != contexts_max; ++i) idle(contexts[i]);
+  });
   contexts_used = static_cast<unsigned>(std::min(next.programs.size(), program::programs_max));
   if (slots.size() < next.slot_names.size()) slots.resize(next.slot_names.size());
   allocating.clear();
@@ -163,6 +162,10 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::drained: return promises.traces_placement ? on_drained(event, index) : Ruling::fine;
     case EventKind::client_granted: return on_client_granted(event, index);
     case EventKind::client_released: return on_client_released(event, index);
+    case EventKind::layer_requests: return on_layer_requests(event, state, index);
+    case EventKind::layer_granted: return on_layer_granted(event, state, index);
+    case EventKind::layer_releases: return on_layer_releases(event, state);
+    case EventKind::layer_released: return on_layer_released(event, state);
     case EventKind::reclaim_began: return on_reclaim_began(event, state.flight);
     case EventKind::reclaim_ended: return on_reclaim_ended(event, state.flight);
     case EventKind::kswapd_woken:
@@ -190,12 +193,14 @@ bool Oracle::State::contested(const ContextState& state) const {
 }
 
 unsigned Oracle::State::in_flight_on(const ContextState& state, Act act, Pfn first, std::uint32_t frames) const {
-  return static_cast<unsigned>(std::ranges::count_if(contexts, [&](const ContextState& other) {
+  unsigned count = 0;
+  for_each_context([&](const ContextState& other) {
     const Flight& f = other.flight;
-    if (&other == &state || !f.active || f.request.act != act || f.target == machine::no_pfn) return false;
+    if (&other == &state || !f.active || f.request.act != act || f.target == machine::no_pfn) return;
     const std::uint32_t its_frames = act == Act::split ? 1u << f.request.order : 1;
-    return f.target < first + frames && first < f.target + its_frames;
-  }));
+    if (f.target < first + frames && first < f.target + its_frames) ++count;
+  });
+  return count;
 }
 
 Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
@@ -206,13 +211,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
                   fmt::format("task flags {:#x} after operation {}, they were {:#x} at its call", event.value2, f.op,
                               f.task_flags));
   }
-  f.restart();
-  f.active = true;
-  f.op = event.op;
-  f.cpu = event.cpu;
-  f.irqs = event.irqs;
-  f.preempt_count = event.preempt_count;
-  f.task_flags = static_cast<std::uint32_t>(event.value2);
+  f.open(event);
   const unsigned index = index_of(event.who);
   if (index < contexts_used && event.op < the_case->programs[index].ops.size()) {
     f.request = request_of(the_case->programs[index].ops[event.op]);
@@ -223,10 +222,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   const Act act = f.request.act;
   if (act == Act::none) return Ruling::fine;
-  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish)) {
-    over = true;
-    return Ruling::fatal;
-  }
+  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish)) return undecidable();
   if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
     f.nmi = f.unjudged = true;
@@ -369,12 +365,10 @@ Ruling Oracle::State::end() {
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   who = machine::no_context;
   op = 0;
-  for (unsigned i = 0; mutators != 0 && i != contexts_max; ++i) {
-    settle_unannounced(contexts[i]);
-  }
+  settle_unannounced();
   Ruling ruling = Ruling::fine;
   for (const Object& object : ledger.objects()) {
-    if (object.serial != 0 && !object.forgotten)
+    if (object.serial != 0 && !object.forgotten && !object.layer)
       ruling =
           crime("leak", object.first, fmt::format("block {} order {} is live at the end", object.first, object.order));
   }
@@ -429,7 +423,7 @@ Oracle::LiveBlock Oracle::live_block(Pfn frame) const {
   const Ledger::Found found = s.ledger.find(frame);
   if (found.entry.holds() != Holds::live) return {};
   const Object& object = s.ledger.object(found.entry.payload());
-  if (object.forgotten) return {};
+  if (object.forgotten || object.layer) return {};
   return {.first = object.first,
           .frames = 1u << object.order,
           .order = object.order,

@@ -168,9 +168,12 @@ void Oracle::State::settle_client(unsigned index) {
 }
 
 // Everything is at rest: what daemons did last has taken effect.
-void Oracle::State::settle_unannounced(ContextState& state) {
-  if (state.releasing_client != machine::no_pfn) settle_client(static_cast<unsigned>(&state - contexts.data()));
-  if (state.draining) settle_drain(state);
+void Oracle::State::settle_unannounced() {
+  if (mutators == 0) return;
+  for_each_context([&](ContextState& state) {
+    if (state.releasing_client != machine::no_pfn) settle_client(static_cast<unsigned>(&state - contexts.data()));
+    if (state.draining) settle_drain(state);
+  });
 }
 
 // 9.5: blocking, FS, no NORETRY, and above order 3 or with THISNODE only for NOFAIL.

@@ -212,9 +212,12 @@ void Oracle::State::settle(ContextState& state) {
              releases(other.flight.request.act);
     };
     if (mutators > 1) {
-      const auto heir = std::ranges::find_if(contexts, still_dropping);
-      if (heir != contexts.end()) {
-        ledger.set(block.first, limbo_entry(block.order, static_cast<unsigned>(heir - contexts.begin())));
+      ContextState* heir = nullptr;
+      for_each_context([&](ContextState& other) {
+        if (heir == nullptr && still_dropping(other)) heir = &other;
+      });
+      if (heir != nullptr) {
+        ledger.set(block.first, limbo_entry(block.order, static_cast<unsigned>(heir - contexts.data())));
         heir->limbo.push_back(block);
         continue;
       }

@@ -85,6 +85,8 @@ inline constexpr RuleRow rule_rows[] = {
     {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
     {"kswapd.high", RuleKind::rule, "P-RECLAIM-6", "a woken kswapd raises every zone of its node above the high mark, or leaves nothing reclaimable there"},
     {"client.count", RuleKind::rule, "P-SYS-9", "clients hold the pages that were granted to them; what add, drop and kill tell is what they moved"},
+    // --- other layers of the subject
+    {"layer.pages", RuleKind::rule, "P-SLAB-9, P-SYS-2", "a layer gives back only blocks that it holds, whole and once"},
     // --- faults
     {"fault.honoured", RuleKind::rule, "P-FAULT-6", "an injected failure refuses the request, without reclaim and without a failure report"},
     {"fault.nofail", RuleKind::rule, "P-FAULT-5", "__GFP_NOFAIL requests are never injected"},
@@ -112,6 +114,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"preempt-underflow", RuleKind::crime, "1.7", "preempt_enable without preempt_disable: report"},
     {"lock-misuse", RuleKind::crime, "1.7", "a lock is taken again by its holder or released by somebody else: report"},
     {"highmem-address", RuleKind::crime, "7.2, 7.6", "__GFP_HIGHMEM to a function that returns an address: report, masked"},
+    {"compound-exact", RuleKind::crime, "4.6", "__GFP_COMP to alloc_pages_exact: report, masked"},
     {"zone-bits", RuleKind::crime, "3.4, 7.6", "an illegal combination of zone modifiers: report, refused"},
     {"mobility-bits", RuleKind::crime, "7.6", "MOVABLE and RECLAIMABLE together: report"},
     {"nofail-atomic", RuleKind::crime, "7.6", "__GFP_NOFAIL without __GFP_WAIT: report, may be refused"},

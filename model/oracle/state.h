@@ -9,6 +9,7 @@
 //   context.cpp    sleeping, balance, locks
 //   reclaim.cpp    reclaim, clients, OOM
 //   kswapd.cpp     what a woken kswapd owes
+//   layers.cpp     requests of other layers
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -96,6 +97,7 @@ struct FlightState {
   bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
+  bool layer = false;    // of another layer, in the middle of an operation
   bool exposed = false;  // a crime whose outcome hangs on nobody else's touching blocks before the subject looks
 
   bool reports_used = false;
@@ -110,7 +112,15 @@ struct Flight : FlightState {
     least[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_least);
     most[static_cast<unsigned>(kind)] = static_cast<std::uint8_t>(at_most);
   }
-  void restart() { static_cast<FlightState&>(*this) = FlightState{}; }
+  void open(const Event& event) {
+    static_cast<FlightState&>(*this) = FlightState{};
+    active = true;
+    op = event.op;
+    cpu = event.cpu;
+    irqs = event.irqs;
+    preempt_count = event.preempt_count;
+    task_flags = static_cast<std::uint32_t>(event.value2);
+  }
   void use_reports() {
     if (reports_used) return;
     reports_used = true;
@@ -123,6 +133,7 @@ struct Flight : FlightState {
 struct ContextState {
   bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
+  std::vector<Flight> outer;               // what it was doing when a layer began a request of its own
   std::vector<Limbo> limbo;                // what its release in flight gave up
   Pfn releasing_client = machine::no_pfn;  // a client's page on its way to a list
 };
@@ -186,10 +197,19 @@ struct Oracle::State {
            shape.zone_end_bytes[machine::index_of(machine::ZoneKind::normal)];
   }
   ContextState& context(ContextId id) { return contexts[index_of(id)]; }
+  template <class F>
+  void for_each_context(this auto& self, F&& f) {  // of this run: its programs, the daemons, the harness
+    for (unsigned i = 0; i != self.contexts_used; ++i) f(self.contexts[i]);
+    for (unsigned i = program::programs_max; i != contexts_max; ++i) f(self.contexts[i]);
+  }
   Slot* slot(std::uint16_t index) { return index < slots.size() && slots[index].run == run ? &slots[index] : nullptr; }
   void fill_slot(std::uint16_t index, const Slot& slot);
   [[gnu::cold, gnu::noinline]] Ruling broken(RuleId rule, Pfn pfn, std::string detail);
   [[gnu::cold, gnu::noinline]] Ruling crime(RuleId rule, Pfn pfn, std::string detail);
+  Ruling undecidable() {  // somebody touches what a crime in flight is about: nothing more can be demanded
+    over = true;
+    return Ruling::fatal;
+  }
   [[gnu::cold, gnu::noinline]] Ruling fatal(RuleId rule, Pfn pfn, std::string detail);
   // A crime that the subject can notice only while the frame stays free: fatal as soon as an allocation is in flight.
   Ruling noticed_if_free(Flight&, RuleId rule, Pfn pfn, std::string detail);
@@ -292,7 +312,7 @@ struct Oracle::State {
   Ruling judge_dropped(const Event&, Flight&);
   void settle_client(unsigned index);
   void settle_drain(ContextState&);
-  void settle_unannounced(ContextState&);
+  void settle_unannounced();
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
   bool reclaimable(const Flight&) const;
@@ -301,6 +321,14 @@ struct Oracle::State {
   void on_kswapd_woken(const Event&, Flight&);
   void excuse_kswapd(unsigned node) { wakes[node].judged = false; }
   Ruling on_quiet();
+
+  // layers.cpp
+  Flight& open_inner(const Event&, ContextState&, const Request&);
+  Ruling close_inner(const Event&, ContextState&, Ruling);
+  Ruling on_layer_requests(const Event&, ContextState&, unsigned index);
+  Ruling on_layer_granted(const Event&, ContextState&, unsigned index);
+  Ruling on_layer_releases(const Event&, ContextState&);
+  Ruling on_layer_released(const Event&, ContextState&);
 
   // audit.cpp
   struct Auditor;

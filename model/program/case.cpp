@@ -8,7 +8,7 @@ std::uint32_t client_pages_most(const Case& the_case) {
   constexpr std::size_t together = 100'000;
   std::size_t adds = 0;
   for (const Program& program : the_case.programs) {
-    for (const Op& op : program.ops) adds += std::holds_alternative<ClientAdd>(op);
+    for (const Op& op : program.ops) adds += std::get_if<ClientAdd>(&op) != nullptr;
   }
   return std::min<std::uint32_t>(the_case.shape.frames(), together / std::max<std::size_t>(adds, 1));
 }

@@ -74,6 +74,10 @@ void split_wrongly(Author& a) {
 }
 void forget(Author& a) { a.emit(Forget{{block(a, some_order(a, 0))}}); }
 void high_address(Author& a) { a.emit(GetFreePages{{a.fresh()}, {GFP_ATOMIC | gfp_highmem}, {0}}); }
+void compound_exact(Author& a) {
+  const std::uint64_t bytes = (1 + a.random().below(5)) * a.the_case().shape.page_bytes() - a.random().below(2);
+  a.emit(AllocPagesExact{{a.fresh()}, {bytes}, {GFP_ATOMIC | gfp_comp}});
+}
 void no_such_zone(Author& a) {
   static constexpr gfp_t zones[] = {gfp_dma | gfp_highmem, gfp_dma | gfp_dma32, gfp_dma32 | gfp_highmem,
                                     gfp_dma | gfp_dma32 | gfp_highmem};
@@ -117,10 +121,10 @@ void enter_from_nmi(Author& a) {
 }
 
 using Crime = void (*)(Author&);
-constexpr Crime anywhere[] = {double_free,   interior_free,  wrong_order,    wild_free,    get_freed,
-                              put_freed,     put_wild,       split_compound, split_freed,  blemish_then_free,
-                              poke_outside,  poke_freed,     forget,         high_address, no_such_zone,
-                              nofail_atomic, two_mobilities, read_freed,     split_wrongly};
+constexpr Crime anywhere[] = {double_free,  interior_free, wrong_order,    wild_free,    get_freed,
+                              put_freed,    put_wild,      split_compound, split_freed,  blemish_then_free,
+                              poke_outside, poke_freed,    forget,         high_address, compound_exact,
+                              no_such_zone, nofail_atomic, two_mobilities, read_freed,   split_wrongly};
 constexpr Crime in_tasks[] = {sleep_preempt_off, sleep_irqs_off, sleep_locked, unpinned_cpu, lock_twice};
 
 }  // namespace

@@ -35,8 +35,6 @@ std::size_t ReplayChooser::find(const Moment& moment) const {
   return schedule_.size();
 }
 
-bool ReplayChooser::interested(const Moment& moment) { return !schedule_.empty() && find(moment) != schedule_.size(); }
-
 std::uint32_t ReplayChooser::choose(const Moment& moment, std::span<const Option> options) {
   const std::size_t index = find(moment);
   if (index == schedule_.size()) return 0;

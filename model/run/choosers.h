@@ -26,7 +26,9 @@ class ReplayChooser final : public machine::Chooser {
  public:
   explicit ReplayChooser(std::span<const machine::Departure> schedule);  // sorted by `at`; kept by reference
   bool may_depart() const override { return !schedule_.empty(); }
-  bool interested(const machine::Moment& moment) override;
+  bool interested(const machine::Moment& moment) override {
+    return !schedule_.empty() && find(moment) != schedule_.size();
+  }
   std::uint32_t choose(const machine::Moment& moment, std::span<const machine::Option> options) override;
   bool roll(const machine::Moment& moment, std::uint32_t percent) override;
   void restart() override;

@@ -2,7 +2,9 @@
 #include "model/run/executor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <utility>
 
 namespace memtorture::run {
 
@@ -19,6 +21,11 @@ constexpr std::size_t stamp_bytes = sizeof(std::uint64_t);
 bool inline_judgement() { return !machine::Machine::concurrent(); }
 
 }  // namespace
+
+std::uint32_t add_references(Holding& holding, int change) {
+  if (!machine::Machine::concurrent()) return std::exchange(holding.references, holding.references + change);
+  return std::atomic_ref(holding.references).fetch_add(static_cast<std::uint32_t>(change), std::memory_order_relaxed);
+}
 
 Executor::Executor(Tape& tape, oracle::Oracle& oracle)
     : tape_(tape),
@@ -232,9 +239,10 @@ void Executor::drop_reference(Holding& holding, program::In in) {
     verify_part(holding);
     holding.part = 0;  // whatever becomes of the frame, it was as written until now
   }
-  if (holding.references == 0 || (in.offset != 0 && !holding.compound)) return;
-  if (holding.references == 1 && holding.written != Written::unknown) verify(holding);
-  --holding.references;
+  if (in.offset != 0 && !holding.compound) return;
+  if (add_references(holding, 0) == 0) return;
+  // The subject does not know of it yet: the block is still there to be looked at.
+  if (add_references(holding, -1) == 1 && holding.written != Written::unknown) verify(holding);
 }
 
 // --- nesting

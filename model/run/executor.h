@@ -28,7 +28,7 @@ struct Holding {  // one slot
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
   std::uint64_t bytes = 0;       // asked for, alloc_pages_exact
-  std::uint32_t references = 0;  // 0: given up
+  std::uint32_t references = 0;  // 0: given up; see add_references()
   std::uint8_t order = 0;
   bool compound = false;
   Written written = Written::nothing;
@@ -37,6 +37,11 @@ struct Holding {  // one slot
   std::uint16_t part = 0;  // `fill p+N` wrote frame N alone; 0: no part
   std::byte part_byte{};
 };
+
+// Returns how many there were. The one thing in a Holding that several CPUs may write at a time: references to one
+// block are taken and dropped with no lock of the program's in between. Relaxed, so that it orders nothing (as in
+// tape.h).
+std::uint32_t add_references(Holding& holding, int change);
 
 // What a context has open, innermost last.
 enum class Open : std::uint8_t { preempt, irq, bh, spin, mutex, noio, nofs, noreclaim };

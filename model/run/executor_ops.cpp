@@ -113,7 +113,8 @@ void Executor::operator()(const GetPage& op) {
   Holding* holding = this->holding(op.in);
   if (holding == nullptr) return skip();
   begin();
-  if (holding->references != 0 && (op.in.offset == 0 || holding->compound)) ++holding->references;
+  const bool counts = op.in.offset == 0 || holding->compound;
+  if (counts && add_references(*holding, 0) != 0) add_references(*holding, 1);
   pages_->get_page(frame_of(*holding, op.in));
   end();
 }

@@ -104,6 +104,11 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::drained: return fmt::format("drained {} of cpu{}", frame(), event.cpu);
     case EventKind::client_granted: return fmt::format("client {} got {}", client(), frame());
     case EventKind::client_released: return fmt::format("client {} gives up {}", client(), frame());
+    case EventKind::layer_requests:
+      return fmt::format("asks for pages: order {} {}", event.order, program::print_gfp(event.gfp));
+    case EventKind::layer_granted:
+      return event.pfn == machine::no_pfn ? "gets no pages" : fmt::format("gets {}", frame());
+    case EventKind::layer_releases: return fmt::format("gives back {} order {}", frame(), event.order);
     case EventKind::reclaim_began: return fmt::format("direct reclaim for {}", program::print_gfp(event.gfp));
     case EventKind::reclaim_ended: return fmt::format("direct reclaim freed {}", event.value);
     case EventKind::kswapd_woken: return fmt::format("wakes kswapd{}", event.value);
@@ -112,6 +117,7 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
     case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
     case EventKind::left: return "end";
+    case EventKind::layer_released:
     case EventKind::quiet: break;
   }
   return "";

@@ -26,6 +26,7 @@ struct Statistics {
   std::uint64_t interrupts = 0;  // handlers delivered by decision
   std::uint64_t steps = 0;
   void add(const Statistics& other);
+  friend bool operator==(const Statistics&, const Statistics&) = default;
 };
 
 struct Outcome {

@@ -19,6 +19,13 @@ namespace memtorture::run {
 
 enum class Keep : std::uint8_t { nothing, history };
 
+// Told every event that is kept, before it is judged: what a run that kills its process leaves behind.
+class Listener {
+ public:
+  virtual ~Listener() = default;
+  virtual void on(const Event& event) = 0;
+};
+
 inline constexpr std::uint32_t audit_never = 0;
 inline constexpr std::uint32_t audit_at_end = ~std::uint32_t{0};
 
@@ -26,7 +33,8 @@ struct Options {
   Keep keep = Keep::nothing;
   std::uint32_t audit_every = audit_at_end;  // operations between two white-box audits; 1: after each
   std::uint64_t steps_budget = 200'000;      // points and timer ticks before a run counts as a livelock
-  std::span<std::uint8_t> features = {};     // behaviour counters (size a power of two), or empty
+  std::span<std::uint8_t> features = {};     // behaviour seen (size a power of two), or empty
+  Listener* listener = nullptr;              // with Keep::history
 };
 
 // The subject that ships with memtorture.

@@ -5,11 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "allocator/kernel/subject.h"
+#include "allocator/subject/forwarding.h"
 #include "model/program/edits.h"
 #include "model/program/text.h"
 #include "model/run/sandbox.h"
@@ -151,7 +154,9 @@ TEST(Sandbox, AnOrdinaryRunComesBackWhole) {
   const Outcome inside = replay_sandboxed(two_tasks, {.audit_every = 1});
   EXPECT_EQ(inside.verdict, outside.verdict);
   EXPECT_EQ(inside.departures, outside.departures);
-  EXPECT_EQ(inside.statistics.operations, outside.statistics.operations);
+  EXPECT_EQ(inside.statistics, outside.statistics);
+  EXPECT_TRUE(inside.history.empty());
+  EXPECT_EQ(replay_sandboxed(two_tasks, {.keep = Keep::history, .audit_every = 1}).history, outside.history);
 }
 
 TEST(Sandbox, ACrashIsAVerdictWithItsCause) {
@@ -159,6 +164,28 @@ TEST(Sandbox, ACrashIsAVerdictWithItsCause) {
   EXPECT_EQ(outcome.verdict, Verdict::crash);
   EXPECT_NE(outcome.sandbox_detail.find("SIGTERM"), std::string::npos) << outcome.sandbox_detail;
   EXPECT_EQ(signature(two_tasks, outcome), "crash SIGTERM");
+}
+
+// Dies in the middle of a run: what it told until then is kept.
+class Mortal final : public subject::ForwardingPages {
+ public:
+  Mortal(subject::Pages& inner, Verdict) : ForwardingPages(inner) {}
+  void free_pages_of(machine::Pfn, unsigned) override { Dies{}(); }
+};
+
+TEST(Sandbox, ADeadRunHasAHistory) {
+  const std::vector<Event> whole = recorded(two_tasks).history;
+  const Outcome outcome = replay_sandboxed(two_tasks, {.keep = Keep::history, .audit_every = 1}, {}, [] {
+    return subject::wrapped<Mortal>(kernel::make_subject(), Verdict::crash);
+  });
+  EXPECT_EQ(outcome.verdict, Verdict::crash);
+  ASSERT_FALSE(outcome.history.empty());
+  ASSERT_LT(outcome.history.size(), whole.size());
+  EXPECT_TRUE(std::ranges::equal(outcome.history, std::span(whole).first(outcome.history.size())));
+  const Event& last = outcome.history.back();
+  EXPECT_EQ(last.kind, oracle::EventKind::call);
+  EXPECT_NE(program::print_op(two_tasks.programs[last.who].ops[last.op], two_tasks).find("__free_page"),
+            std::string::npos);
 }
 
 TEST(Sandbox, AHangIsAVerdict) {

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,8 +10,11 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <type_traits>
+
+#include "model/run/shared_log.h"
 
 namespace memtorture::run {
 namespace {
@@ -117,21 +121,6 @@ void write_all(int fd, std::string_view bytes) {
   }
 }
 
-[[noreturn]] void child(const Case& the_case, const Options& options, MakeSubject make_subject, int result_fd,
-                        int words_fd) {
-  dup2(words_fd, STDERR_FILENO);
-  Runner runner(make_subject());
-  write_all(result_fd, pack(runner.replay(the_case, options)));
-  _exit(0);
-}
-
-std::uint64_t resident_bytes(pid_t pid) {
-  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
-  std::uint64_t total = 0, resident = 0;
-  statm >> total >> resident;
-  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 enum class Ending : std::uint8_t { closed, too_long, too_much };
 
 // Reads the pipe until the child closes it or goes over a limit.
@@ -178,10 +167,15 @@ Outcome post_mortem(Ending ending, int status, const SandboxLimits& limits, std:
   return dead(Verdict::crash, cause + (words.empty() ? "" : "\n" + words));
 }
 
-}  // namespace
+// A child that runs `body(result_fd)` and ends, one way or another.
+struct Ended {
+  Ending ending = Ending::closed;
+  int status = 0;
+  std::string bytes, words;  // what it wrote to result_fd, and to stderr
+};
 
-Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits,
-                         MakeSubject make_subject) {
+template <class Body>
+Ended in_child(const SandboxLimits& limits, Body&& body) {
   int ends[2];
   const int words_fd = memfd_create("memtorture-stderr", MFD_CLOEXEC);
   if (words_fd < 0 || pipe(ends) != 0) {
@@ -191,21 +185,84 @@ Outcome replay_sandboxed(const Case& the_case, const Options& options, const San
   std::fflush(nullptr);
   const pid_t pid = fork();
   if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a hang must not outlive the one who waits for it
     close(ends[0]);
-    child(the_case, options, make_subject, ends[1], words_fd);
+    dup2(words_fd, STDERR_FILENO);
+    body(ends[1]);
+    _exit(0);
   }
   close(ends[1]);
-  std::string bytes;
-  const Ending ending = pid < 0 ? Ending::closed : listen(pid, ends[0], limits, bytes);
-  if (ending != Ending::closed) kill(pid, SIGKILL);
-  int status = 0;
-  if (pid > 0) waitpid(pid, &status, 0);
+  Ended ended;
+  if (pid > 0) {
+    ended.ending = listen(pid, ends[0], limits, ended.bytes);
+    if (ended.ending != Ending::closed) kill(pid, SIGKILL);
+    waitpid(pid, &ended.status, 0);
+  }
+  ended.words = last_words(words_fd);
   close(ends[0]);
-  Outcome outcome;
-  const bool finished = ending == Ending::closed && unpack(bytes, outcome);
-  if (!finished) outcome = post_mortem(ending, status, limits, last_words(words_fd));
   close(words_fd);
+  return ended;
+}
+
+class EventLog final : public Listener {
+ public:
+  void on(const Event& event) override { log_.add(event); }
+  std::vector<Event> events() const { return log_.entries(); }
+
+ private:
+  SharedLog<Event, 1 << 18> log_;
+};
+
+class RecordingChooser final : public machine::Chooser {
+ public:
+  explicit RecordingChooser(machine::Chooser& chooser) : chooser_(chooser) {}
+  std::vector<machine::Departure> departures() const { return log_.entries(); }
+
+  bool may_depart() const override { return chooser_.may_depart(); }
+  bool interested(const machine::Moment& moment) override { return chooser_.interested(moment); }
+  std::uint32_t choose(const machine::Moment& moment, std::span<const machine::Option> options) override {
+    const std::uint32_t choice = chooser_.choose(moment, options);
+    if (choice != 0) log_.add({.at = moment, .take = options[choice]});
+    return choice;
+  }
+  bool roll(const machine::Moment& moment, std::uint32_t percent) override { return chooser_.roll(moment, percent); }
+  void restart() override { chooser_.restart(); }
+
+ private:
+  machine::Chooser& chooser_;
+  SharedLog<machine::Departure, 1 << 18> log_;  // more than the points that a run may pass
+};
+
+}  // namespace
+
+std::uint64_t resident_bytes(int pid) {
+  std::ifstream statm("/proc/" + std::to_string(pid) + "/statm");
+  std::uint64_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+Outcome replay_sandboxed(const Case& the_case, const Options& options, const SandboxLimits& limits,
+                         MakeSubject make_subject) {
+  std::optional<EventLog> log;
+  Options inside = options;
+  if (options.keep == Keep::history) inside.listener = &log.emplace();
+  Ended ended = in_child(limits, [&](int result_fd) {
+    Runner runner(make_subject());
+    write_all(result_fd, pack(runner.replay(the_case, inside)));
+  });
+  Outcome outcome;
+  const bool finished = ended.ending == Ending::closed && unpack(ended.bytes, outcome);
+  if (!finished) outcome = post_mortem(ended.ending, ended.status, limits, std::move(ended.words));
+  if (log) outcome.history = log->events();
   return outcome;
+}
+
+std::vector<machine::Departure> record_schedule(const Case& the_case, machine::Chooser& chooser, const Options& options,
+                                                const SandboxLimits& limits) {
+  RecordingChooser recorder(chooser);
+  in_child(limits, [&](int) { static_cast<void>(run(the_case, recorder, options)); });
+  return recorder.departures();
 }
 
 }  // namespace memtorture::run

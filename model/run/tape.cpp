@@ -28,14 +28,7 @@ std::vector<Tape::Logged>& Tape::log_of(ContextId who) {
 
 Event Tape::here(EventKind kind) {
   const machine::Context& me = machine::current();
-  Event event;
-  event.kind = kind;
-  event.cpu = me.cpu;
-  event.who = me.id;
-  event.irqs = me.irqs;
-  event.op = me.op;
-  event.preempt_count = me.preempt_count;
-  return event;
+  return {.kind = kind, .cpu = me.cpu, .who = me.id, .irqs = me.irqs, .op = me.op, .preempt_count = me.preempt_count};
 }
 
 void Tape::emit(const Event& event) {
@@ -48,7 +41,10 @@ void Tape::emit(const Event& event) {
 
 void Tape::judge(const Event& event) {
   if (over_) return;
-  if (options_.keep == Keep::history) outcome_->history.push_back(event);
+  if (options_.keep == Keep::history) {
+    if (options_.listener != nullptr) options_.listener->on(event);
+    outcome_->history.push_back(event);
+  }
   count(event);
   conclude(oracle_.on(event));
 }
@@ -83,11 +79,11 @@ void Tape::count(const Event& event) {
   const bool refused = kind <= 7 && event.pfn == machine::no_pfn;
   if (refused) ++statistics.refused;
   if (options_.features.empty()) return;
-  // Behaviour: what kind of operation ended how in which state of memory.
+  // Behaviour: what kind of operation ended how in which state of memory. That it happened, not how often: counts are
+  // as good as random, and a fuzzer would keep an input for each.
   const std::size_t feature = (kind << 8 | std::size_t{refused} << 7 | std::size_t{(event.preempt_count != 0)} << 6 |
                                (oracle_.state_class() & 63));
-  std::uint8_t& counter = options_.features[feature & (options_.features.size() - 1)];
-  if (counter != 255) ++counter;
+  options_.features[feature & (options_.features.size() - 1)] = 1;
 }
 
 void Tape::reported(const machine::Context& context, const machine::Report& report) {
@@ -132,6 +128,30 @@ void Tape::valued(EventKind kind, std::uint64_t value) {
 void Tape::reclaim_began(subject::gfp_t gfp) {
   Event event = here(EventKind::reclaim_began);
   event.gfp = gfp;
+  emit(event);
+}
+
+void Tape::layer_requests(subject::gfp_t gfp, unsigned order, int nid) {
+  Event event = here(EventKind::layer_requests);
+  event.gfp = gfp;
+  event.order = static_cast<std::uint8_t>(order);
+  event.value = static_cast<std::uint64_t>(static_cast<std::int64_t>(nid));
+  event.value2 = machine::current().flags;
+  emit(event);
+}
+
+void Tape::layer_granted(Pfn first) {
+  Event event = here(EventKind::layer_granted);
+  event.pfn = first;
+  event.value2 = ~std::uint64_t{0};
+  emit(event);
+}
+
+void Tape::layer_releases(Pfn first, unsigned order) {
+  Event event = here(EventKind::layer_releases);
+  event.pfn = first;
+  event.order = static_cast<std::uint8_t>(order);
+  event.value2 = machine::current().flags;
   emit(event);
 }
 

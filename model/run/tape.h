@@ -51,6 +51,10 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void fs_called() override { valued(oracle::EventKind::fs_called, 0); }
   void fault_fired(machine::Site site) override;
   void oom_killed(std::uint32_t pages) override { valued(oracle::EventKind::oom_killed, pages); }
+  void layer_requests(subject::gfp_t gfp, unsigned order, int nid) override;
+  void layer_granted(Pfn first) override;
+  void layer_releases(Pfn first, unsigned order) override;
+  void layer_released() override { emit(here(oracle::EventKind::layer_released)); }
 
  private:
   struct Logged {

@@ -69,6 +69,8 @@ std::filesystem::path path_of(const std::filesystem::path& directory, const Outc
   return directory / fmt::format("{}{}{}-{:08x}.case", verdict, rule.empty() ? "" : "-", rule, hash_of(signature));
 }
 
+std::filesystem::path report_path(std::filesystem::path case_path) { return case_path.replace_extension(".txt"); }
+
 std::size_t size_on_disk(const std::filesystem::path& path) {
   std::error_code error;
   const auto size = std::filesystem::file_size(path, error);
@@ -76,6 +78,20 @@ std::size_t size_on_disk(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::expected<void, std::string> write_report(const std::filesystem::path& case_path, const Case& the_case,
+                                              const Outcome& outcome) {
+  constexpr std::size_t events_told_max = 20'000;  // of a livelock the end will do
+  const std::vector<run::Event>& history = outcome.history;
+  std::string text = run::print_report(the_case, outcome);
+  if (history.size() > events_told_max) {
+    text += fmt::format("The last {} of {} events:\n", events_told_max, history.size());
+    text += run::print_history(the_case, {history.end() - events_told_max, history.end()});
+  } else {
+    text += run::print_history(the_case, history);
+  }
+  return write_atomically(report_path(case_path), text);
+}
 
 std::expected<Found, std::string> save(const std::filesystem::path& directory, Case the_case, const Outcome& outcome,
                                        const Judge& judge, const Options& options) {
@@ -92,16 +108,17 @@ std::expected<Found, std::string> save(const std::filesystem::path& directory, C
   if (found.is_new) {
     if (auto written = write_atomically(found.path, program::print(the_case)); !written)
       return std::unexpected(written.error());
+    const Outcome again = judge(the_case, run::Keep::history);
+    const bool is_same = run::signature(the_case, again) == found.signature;
+    if (auto written = write_report(found.path, the_case, is_same ? again : outcome); !written)
+      return std::unexpected(written.error());
   }
   found.result = shrink(the_case, outcome, judge, options);
   const std::string small = program::print(found.result.smallest);
-  if (found.is_new || small.size() < size_before) {
+  if (found.is_new || small.size() < size_before || size_on_disk(report_path(found.path)) == 0) {
     if (auto written = write_atomically(found.path, small); !written) return std::unexpected(written.error());
-    const auto report = std::filesystem::path(found.path).replace_extension(".txt");
-    if (auto written = write_atomically(report, run::print_report(found.result.smallest, found.result.outcome));
-        !written) {
+    if (auto written = write_report(found.path, found.result.smallest, found.result.outcome); !written)
       return std::unexpected(written.error());
-    }
   }
   return found;
 }

@@ -49,6 +49,13 @@ class Shrinker {
     if (tidy != best_) try_case(tidy);
   }
 
+  // What was left out of all the runs before.
+  void recall_history() {
+    Outcome outcome = judge_(best_, run::Keep::history);
+    ++runs_;
+    if (run::signature(best_, outcome) == signature_) outcome_ = std::move(outcome);
+  }
+
   Result result() && { return {.smallest = std::move(best_), .outcome = std::move(outcome_), .runs = runs_}; }
 
  private:
@@ -57,7 +64,7 @@ class Shrinker {
   // The heart: accept a candidate iff it shows the same bug, and then keep only the departures that its run took.
   bool try_case(const Case& candidate) {
     if (exhausted()) return false;
-    const Outcome outcome = judge_(candidate);
+    const Outcome outcome = judge_(candidate, run::Keep::nothing);
     ++runs_;
     const bool same = run::signature(candidate, outcome) == signature_;
     if (same) {
@@ -194,6 +201,7 @@ Result shrink(const Case& the_case, const Outcome& found, const Judge& judge, co
   if (!shrinker.reproduces())
     return {.smallest = reproducer(the_case, found), .outcome = found, .runs = 1, .reproduced = false};
   shrinker.shrink();
+  shrinker.recall_history();
   return std::move(shrinker).result();
 }
 

@@ -28,13 +28,14 @@ struct Options {
 
 struct Result {
   program::Case smallest;
-  run::Outcome outcome;
+  run::Outcome outcome;  // of the smallest, with its history
   std::uint64_t runs = 0;
   bool reproduced = true;  // false: the case did not show its bug even once; smallest is then the case itself
 };
 
-// Runs a candidate with its own schedule (Runner::replay, or a sandboxed replay).
-using Judge = std::function<run::Outcome(const program::Case&)>;
+// Runs a candidate with its own schedule (Runner::replay, or a sandboxed replay). The history is asked for once, when
+// the case is as small as it gets.
+using Judge = std::function<run::Outcome(const program::Case&, run::Keep)>;
 
 Result shrink(const program::Case& the_case, const run::Outcome& found, const Judge& judge,
               const Options& options = {});

@@ -1,7 +1,7 @@
 // Subjects with one known defect: they prove, on every run of the tests and without rebuilding anything, that thread
 // runs report. Silence of the stress tests says something only if the same Runner, tape and engine speak up here.
 //
-// Each wraps the sound kernel. None keeps state that it shares between CPUs, but for the counter that is the point.
+// Each wraps the sound kernel. None keeps state that it shares between CPUs, but for the counters that are the point.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,8 @@ enum class Defect : std::uint8_t {
   forgets_dma,       // serves __GFP_DMA from any zone
   refuses,           // refuses order 1 while there is plenty
   loses_blocks,      // blocks of order 1 are never given back
+  unlocked_references,  // keeps all references but one in plain shared memory: two drops at once may both be the last
+  atomic_references,    // none: the same count done right
 };
 
 std::unique_ptr<subject::Subject> make_broken(Defect defect);

@@ -28,6 +28,23 @@ program::Case two_cpus(std::string_view gfp, unsigned order) {
   return *parsed;
 }
 
+// Blocks with a reference for each of three CPUs, which drop theirs when they are told and with no lock in between.
+// (A wake-up is not lost on threads: who waits after it goes on.)
+program::Case three_drops() {
+  constexpr unsigned blocks = 20;
+  std::string text = "memtorture 1\nmachine tiny-64 cpus=3\nexpect pass\n\ntask giver cpu0\n";
+  std::string drops;
+  for (unsigned i = 0; i != blocks; ++i) {
+    text += fmt::format("  p{0} = alloc_page GFP_KERNEL\n  get_page p{0}\n  get_page p{0}\n", i);
+    drops += fmt::format("  put_page p{}\n", i);
+  }
+  text += "  wake_up l3\n" + drops;
+  for (unsigned cpu = 1; cpu != 3; ++cpu) text += fmt::format("\ntask t{0} cpu{0}\n  wait_event l3\n{1}", cpu, drops);
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
 run::Outcome run_broken(Defect defect, const program::Case& the_case) {
   run::Runner runner(make_broken(defect));
   SeedChooser chooser(1);
@@ -58,6 +75,7 @@ TEST(Judgement, BlocksThatNeverCameBack) {
 TEST(Judgement, NothingIsFoundWhereNothingIsWrong) {
   for (const unsigned order : {0u, 1u})
     EXPECT_EQ(run_broken(Defect::atomic_counter, two_cpus("GFP_KERNEL", order)).verdict, Verdict::pass);
+  EXPECT_EQ(run_broken(Defect::atomic_references, three_drops()).verdict, Verdict::pass);
 }
 
 #if defined(__has_feature)
@@ -68,19 +86,25 @@ class RacesDeathTest : public testing::Test {
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
 
   // ThreadSanitizer replaces the exit code when it has reported.
-  [[noreturn]] static void run_and_exit(Defect defect) {
-    std::exit(run_broken(defect, two_cpus("GFP_KERNEL", 1)).verdict == Verdict::pass ? 0 : 1);
+  [[noreturn]] static void run_and_exit(Defect defect, const program::Case& the_case) {
+    std::exit(run_broken(defect, the_case).verdict == Verdict::pass ? 0 : 1);
   }
   static bool failed(int status) { return WIFEXITED(status) && WEXITSTATUS(status) != 0; }
 };
 
 // Certain, not likely: whichever CPU counts second has taken no lock before, so nothing orders it after the first.
 TEST_F(RacesDeathTest, StructureWithoutItsLock) {
-  EXPECT_EXIT(run_and_exit(Defect::unlocked_counter), failed, "data race");
+  EXPECT_EXIT(run_and_exit(Defect::unlocked_counter, two_cpus("GFP_KERNEL", 1)), failed, "data race");
+}
+
+// Certain, too: between the wake-up and its first drop a CPU takes no lock that another has released after its own.
+TEST_F(RacesDeathTest, ReferencesWithoutAtomics) {
+  EXPECT_EXIT(run_and_exit(Defect::unlocked_references, three_drops()), failed, "data race");
 }
 
 TEST_F(RacesDeathTest, TheSameDoneRight) {
-  EXPECT_EXIT(run_and_exit(Defect::atomic_counter), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run_and_exit(Defect::atomic_counter, two_cpus("GFP_KERNEL", 1)), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run_and_exit(Defect::atomic_references, three_drops()), testing::ExitedWithCode(0), "");
 }
 
 #endif

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "model/program/op_table.h"
 #include "model/program/text.h"
 
 namespace memtorture::threads {
@@ -51,7 +52,7 @@ void count(const program::Case& the_case, const Workload& workload, const run::O
   ++tally.runs;
   tally.ended_early += outcome.verdict != Verdict::pass;
   tally.statistics.add(outcome.statistics);
-  const std::size_t shared = handover_slots(the_case, workload);
+  const std::size_t shared = shared_slots(the_case, workload);
   for (const Event& event : outcome.history) {
     tally.reclaims += event.kind == EventKind::reclaim_began;
     tally.reports += event.kind == EventKind::reported;
@@ -59,8 +60,10 @@ void count(const program::Case& the_case, const Workload& workload, const run::O
     const program::Program& program = the_case.programs[event.who];
     tally.handler_operations += program.kind != machine::ContextKind::task;
     if (event.op >= program.ops.size()) continue;
-    const auto* release = std::get_if<program::FreePagesOf>(&program.ops[event.op]);
-    tally.handovers += release != nullptr && release->in.slot < shared;
+    const program::Op& op = program.ops[event.op];
+    const bool releases = std::holds_alternative<program::FreePagesOf>(op) ||
+                          (workload.blocks_shared != 0 && std::holds_alternative<program::PutPage>(op));
+    tally.handovers += releases && program::field_of<program::In>(op)->slot < shared;
   }
 }
 

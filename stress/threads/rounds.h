@@ -31,7 +31,7 @@ class SeedChooser final : public machine::Chooser {
 struct Tally {
   std::uint64_t runs = 0, ended_early = 0;  // early: panic or stalled, both legal
   run::Statistics statistics;
-  std::uint64_t handovers = 0;  // blocks freed by a task that had not allocated them
+  std::uint64_t handovers = 0;  // releases of blocks that more than one task touches
   std::uint64_t reports = 0;    // of the subject
   std::uint64_t reclaims = 0, handler_operations = 0;
 };

@@ -58,6 +58,8 @@ TEST_P(Threads, RoundsAreSound) {
   EXPECT_GT(tally.statistics.operations, rounds * workload.ops_per_task / 2);
   EXPECT_LE(tally.ended_early * 2, rounds) << "most runs end before their programs do";
   if (workload.handovers_per_task != 0) EXPECT_GT(tally.handovers, 0u);
+  if (workload.blocks_shared != 0)  // everybody drops every block
+    EXPECT_GE(tally.handovers, rounds * workload.blocks_shared * write_case(workload, first).shape.cpus);
   if (workload.handlers_per_cpu != 0) EXPECT_GT(tally.handler_operations, 0u);
   RecordProperty("operations", std::to_string(tally.statistics.operations));
   fmt::print(

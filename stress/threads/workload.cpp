@@ -41,6 +41,11 @@ constexpr Workload table[] = {
      .focus = Focus::handover,
      .ops_per_task = 60,
      .handovers_per_task = 20},
+    {.name = "references",
+     .machine = "tiny-32 cpus=4 pcp=4/2",
+     .focus = Focus::references,
+     .ops_per_task = 40,
+     .blocks_shared = 40},
     {.name = "faults",
      .machine = "toy cpus=3 poison=on",
      .focus = Focus::faults,
@@ -70,6 +75,7 @@ Style style_for(Focus focus, Random& random) {
     case Focus::interrupts: often(style, {Action::alloc, Action::release, Action::section}); break;
     case Focus::mix:
     case Focus::handover:
+    case Focus::references:
     case Focus::faults: break;
   }
   return style;
@@ -85,7 +91,7 @@ class Writer {
   Case write() {
     shape();
     const unsigned tasks = workload_.tasks_per_cpu * case_.shape.cpus;
-    for (unsigned task = 0; task != tasks * workload_.handovers_per_task; ++task) program::add_slot(case_);
+    for (std::size_t slot = 0; slot != shared_slots(case_, workload_); ++slot) program::add_slot(case_);
     for (unsigned task = 0; task != tasks; ++task) add(ContextKind::task, task % case_.shape.cpus);
     for (unsigned i = 0; i != unsigned{workload_.handlers_per_cpu} * case_.shape.cpus; ++i) {
       add(random_.percent(60) ? ContextKind::hardirq : ContextKind::softirq, i % case_.shape.cpus);
@@ -116,6 +122,7 @@ class Writer {
 
   void task(unsigned index, unsigned tasks) {
     Author author(case_, index, style_, random_);
+    if (workload_.blocks_shared != 0) drop_together(author, index, tasks);
     const unsigned rounds = workload_.handovers_per_task;
     for (unsigned round = 0; round != rounds; ++round) {
       act(author, std::size_t{workload_.ops_per_task} * round / rounds);
@@ -126,6 +133,34 @@ class Writer {
     for (unsigned round = rounds < 2 ? 0 : rounds - 2; round != rounds; ++round)
       take(author, shared_slot((index + tasks - 1) % tasks, round));
     author.settle();
+  }
+
+  // The first task fills all shared slots, with a reference for everybody, and then says so. It is said once, and to a
+  // queue that nobody else uses: on threads who comes late does not wait for a wake-up that is over.
+  void drop_together(Author& author, unsigned index, unsigned tasks) {
+    if (index == 0) {
+      for (Slot slot = 0; slot != workload_.blocks_shared; ++slot) {
+        allocate_shared(author, slot);
+        for (unsigned other = 1; other != tasks; ++other) author.emit(program::GetPage{{slot}});
+      }
+      author.emit(program::WakeUp{{program::rendezvous_queue}});
+    } else {
+      author.emit(program::WaitEvent{{program::rendezvous_queue}});
+    }
+    for (Slot slot = 0; slot != workload_.blocks_shared; ++slot) drop(author, slot);
+  }
+
+  // Mostly at once; sometimes by way of one more reference. A compound page by any of its pages.
+  void drop(Author& author, Slot slot) {
+    const Shared what = shared(slot);
+    const auto frame = static_cast<std::uint16_t>(what.compound ? random_.below(1u << what.order) : 0);
+    const bool is_unit = what.compound || what.order == 0;
+    if (is_unit && random_.percent(20)) {
+      author.emit(program::GetPage{{slot, frame}});
+      author.emit(program::PutPage{{slot}});
+    }
+    if (is_unit && random_.percent(60)) return author.emit(program::PutPage{{slot, frame}});
+    author.emit(program::FreePagesOf{{slot}, {what.order}});
   }
 
   void handler(unsigned index) {
@@ -162,12 +197,17 @@ class Writer {
   }
   static std::uint8_t mutex_of(Slot slot) { return static_cast<std::uint8_t>(slot % program::locks_max); }
 
-  void give(Author& author, Slot slot) {
+  void allocate_shared(Author& author, Slot slot) {
     const Shared what = shared(slot);
     const subject::gfp_t gfp = subject::GFP_ATOMIC | subject::gfp_nowarn | (what.compound ? subject::gfp_comp : 0);
-    lock(author, slot);
     author.emit(program::AllocPages{{slot}, {gfp}, {what.order}});
     author.emit(program::Fill{{slot}, {static_cast<std::uint8_t>(slot)}});
+  }
+
+  void give(Author& author, Slot slot) {
+    const Shared what = shared(slot);
+    lock(author, slot);
+    allocate_shared(author, slot);
     if (what.twice) author.emit(program::GetPage{{slot}});
     unlock(author, slot);
     if (!what.twice) return;
@@ -195,8 +235,9 @@ std::span<const Workload> workloads() { return table; }
 
 Case write_case(const Workload& workload, std::uint64_t seed) { return Writer(workload, seed).write(); }
 
-std::size_t handover_slots(const Case& the_case, const Workload& workload) {
-  return std::size_t{the_case.shape.cpus} * workload.tasks_per_cpu * workload.handovers_per_task;
+std::size_t shared_slots(const Case& the_case, const Workload& workload) {
+  return std::size_t{the_case.shape.cpus} * workload.tasks_per_cpu * workload.handovers_per_task +
+         workload.blocks_shared;
 }
 
 }  // namespace memtorture::threads

@@ -5,7 +5,9 @@
 namespace memtorture::machine {
 namespace {
 
-constexpr std::uint32_t quota_alone = 1u << 14;  // points between two looks at the budget when nobody else can run
+// Points that pass between two looks at the budget when nobody decides about them. They count all the same, one by one:
+// a run and its replay, which need not both be asked at points, take equal numbers of steps.
+constexpr std::uint32_t quota_alone = 1u << 14;
 
 // A task that sleeps and looks again for ever (a request that may not fail) is the usual livelock; charging more for a
 // sleep than for a point ends it after some thousand rounds instead of tens of thousands.
@@ -58,10 +60,7 @@ Fiber& Engine::add(const machine::Strand& strand) {
 void Engine::set_alone() {
   // On two CPUs a single task could still migrate.
   const bool alone = !chooser_->may_depart() || (fibers_.size() == 1 && machine_.shape().cpus == 1);
-  for (Fiber* fiber : fibers_) {
-    fiber->alone = alone;
-    fiber->quota = quota_alone;
-  }
+  for (Fiber* fiber : fibers_) fiber->alone = alone;
 }
 
 RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser, const Limits& limits) {
@@ -73,10 +72,15 @@ RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser
   steps_budget_ = limits.steps_budget;
   shutting_down_ = false;
   driver_.alone = true;
+  quota_given_ = driver_.quota = 0;
+  charge(0);
   for (const auto& strand : strands) add(strand);
   set_alone();
+  Context* const before = current_context;
   if (Fiber* first = next_to_run()) switch_to(*first);
+  current_context = before;
   // Back on the driver: either all is done or somebody stopped the run.
+  result_.steps = steps();
   for (std::size_t i = 0; i != fibers_.size(); ++i) {
     if (fibers_[i]->life == Life::done) continue;
     fibers_[i]->fresh = true;
@@ -120,6 +124,7 @@ void Engine::switch_to(Fiber& next) {
   if (&next == &from) return;
   running_ = &next;
   current_context = &next;
+  next.quota = from.quota;
   fiber::jump(from, next, this);
 }
 
@@ -199,9 +204,15 @@ bool Engine::advance_time() {
 // -----------------------------------------------------------------------------------------------------------
 
 void Engine::step() {
-  Fiber& me = running();
-  result_.steps += me.alone ? quota_alone : 1;
-  me.quota = quota_alone;
+  if (running().alone) return charge(0);
+  if (++result_.steps > steps_budget_) stop(StopReason::livelock);
+}
+
+// Counts the points that have passed since the last time, and `more`; gives a new quota, no larger than the budget.
+void Engine::charge(std::uint64_t more) {
+  result_.steps = steps() + more;
+  const std::uint64_t left = result_.steps > steps_budget_ ? 0 : steps_budget_ - result_.steps;
+  quota_given_ = running().quota = static_cast<std::uint32_t>(std::min<std::uint64_t>(quota_alone, left + 1));
   if (result_.steps > steps_budget_) stop(StopReason::livelock);
 }
 
@@ -310,8 +321,7 @@ void Engine::sleep(Jiffies jiffies) {
     return;
   }
   Fiber& me = running();
-  result_.steps += steps_of_a_sleep;
-  if (result_.steps > steps_budget_) stop(StopReason::livelock);
+  charge(steps_of_a_sleep);
   me.life = Life::sleeping;
   me.wake_at = now_ + std::max<Jiffies>(jiffies, 1);
   leave_cpu(me);
@@ -384,6 +394,7 @@ void Engine::wake_daemon(const machine::Strand& daemon) {
   Fiber* fiber = find(daemon.id);
   if (fiber == nullptr) {
     fiber = &add(daemon);
+    charge(0);  // from here on somebody may be asked
     set_alone();
   } else if (fiber->life == Life::idle) {
     fiber->life = Life::ready;
@@ -416,6 +427,11 @@ void Engine::stop(StopReason reason, PanicKind panic) {
   result_.panic = panic;
   switch_to(driver_);
   __builtin_unreachable();
+}
+
+void Engine::panic(PanicKind kind) {
+  machine_.witness().panicked(current(), kind);
+  stop(StopReason::panic, kind);
 }
 
 void Engine::request_stop() {

@@ -49,15 +49,17 @@ struct Fiber : Context, fiber::Strand {
 
 class Engine {
  public:
+  static constexpr bool concurrent = false;
   explicit Engine(Machine& machine);
 
   void power_on();
   RunResult run(std::span<const machine::Strand> strands, Chooser& chooser, const Limits& limits);
   void run_alone(void (*f)(void*), void* arg);
+  Chooser& chooser_in_charge(Chooser& asked) { return asked; }
   std::span<const Departure> departures() const { return departures_; }
 
   void record(const Departure& departure) {
-    departures_.push_back({.at = departure.at, .take = departure.take, .step = result_.steps});
+    departures_.push_back({.at = departure.at, .take = departure.take, .step = steps()});
   }
 
   void point(Site site);
@@ -72,6 +74,7 @@ class Engine {
   bool daemon_wait();
   bool daemons_idle() const;
   [[noreturn]] void stop(StopReason reason, PanicKind panic = PanicKind::none);
+  [[noreturn]] void panic(PanicKind kind);
   void request_stop();
   Jiffies now() const { return now_; }
 
@@ -80,6 +83,8 @@ class Engine {
   Fiber& add(const machine::Strand& strand);
   void set_alone();
   void step();
+  std::uint64_t steps() const { return result_.steps + (quota_given_ - running_->quota); }
+  void charge(std::uint64_t steps);
   void list_options();
   bool can_deliver(const Fiber& handler) const;
   bool can_be_switched_to(const Fiber& fiber) const;
@@ -110,6 +115,7 @@ class Engine {
   std::vector<Departure> departures_;
   RunResult result_;
   std::uint64_t steps_budget_ = 0;
+  std::uint32_t quota_given_ = 0;  // when the steps were last counted; what is left of it goes from fiber to fiber
   std::uint64_t tickets_ = 0;
   Jiffies now_ = 0;
   bool shutting_down_ = false;

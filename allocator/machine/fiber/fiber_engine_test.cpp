@@ -61,11 +61,12 @@ class FiberEngine : public testing::Test {
                         .arg = bodies_.back().get()});
     return id;
   }
-  RunResult run(unsigned cpus = 2, std::uint64_t steps = 10'000) {
+  RunResult run(unsigned cpus = 2, std::uint64_t steps = 10'000) { return run(script_, cpus, steps); }
+  RunResult run(Chooser& chooser, unsigned cpus, std::uint64_t steps) {
     Shape shape = *shape_named("flat");
     shape.cpus = static_cast<std::uint8_t>(cpus);
     machine_.boot(shape, recorder_);
-    return machine_.run(strands_, script_, {.steps_budget = steps});
+    return machine_.run(strands_, chooser, {.steps_budget = steps});
   }
   void say(const char* word) { said_ += word; }
 
@@ -309,6 +310,33 @@ TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {
   add(1, [&] { say("never"); });
   EXPECT_EQ(run().reason, StopReason::livelock);
   EXPECT_EQ(said_, "");
+}
+
+// With nobody to ask the engine lets points pass uncounted for a while; that must not show.
+TEST_F(FiberEngine, StepsAreTheSameWhetherAnybodyIsAskedOrNot) {
+  struct Indifferent final : Chooser {
+    explicit Indifferent(bool asked) : asked_(asked) {}
+    bool may_depart() const override { return asked_; }
+    bool interested(const Moment&) override { return false; }
+    std::uint32_t choose(const Moment&, std::span<const Option>) override { return 0; }
+    bool roll(const Moment&, std::uint32_t) override { return false; }
+    void restart() override {}
+    bool asked_;
+  };
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    add(cpu, [] {
+      for (int i = 0; i != 30'000; ++i) point("page.free");
+      sleep_jiffies(1);
+      for (int i = 0; i != 100; ++i) point("page.free");
+    });
+  }
+  for (const std::uint64_t budget : {100'000, 60'000, 45'000, 20'000}) {
+    Indifferent asked(true), left_alone(false);
+    const RunResult one = run(asked, 2, budget), other = run(left_alone, 2, budget);
+    EXPECT_EQ(one.reason, other.reason) << budget;
+    EXPECT_EQ(one.steps, other.steps) << budget;
+    EXPECT_EQ(one.reason == StopReason::livelock, one.steps > budget) << budget;
+  }
 }
 
 TEST_F(FiberEngine, APanicEndsTheRunAndTheNextRunIsClean) {

@@ -189,6 +189,11 @@ void Engine::request_stop() {
   if (running_.load(std::memory_order_relaxed)) stop(StopReason::stopped);
 }
 
+void Engine::panic(PanicKind kind) {
+  if (stop(StopReason::panic, kind)) machine_.witness().panicked(current(), kind);  // one CPU has the last word
+  leave();
+}
+
 void Engine::leave() { _longjmp(*frame().way_out, 1); }
 
 void Engine::leave_if_stopped() {

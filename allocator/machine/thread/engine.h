@@ -60,9 +60,6 @@ class CpuDice : public Chooser {
   void restart() override {}
 };
 
-// The common entry of everything that gives up the CPU; false: it must not, and was reported.
-bool may_give_up_cpu(Site site);
-
 struct alignas(64) Cpu {
   thread::Baton baton;
   RandomSequence random;
@@ -102,13 +99,19 @@ struct Runner {
 
 class Engine {
  public:
+  static constexpr bool concurrent = true;
   explicit Engine(Machine& machine) : machine_(machine) {}
 
   void power_on() { now_.store(0, std::memory_order_relaxed); }
   RunResult run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits);
   void run_alone(void (*f)(void*), void* arg);
 
-  void point();
+  // Who moves is the host's business: every CPU throws its own dice, and nothing of it can be written down or replayed.
+  Chooser& chooser_in_charge(Chooser&) { return dice_; }
+  std::span<const Departure> departures() const { return {}; }
+  void record(const Departure&) {}
+
+  void point(Site site);
   void give_way();  // schedule()
   void sleep(Jiffies jiffies);
   void spin(std::atomic<ContextId>& owner);          // until the lock is ours
@@ -116,10 +119,11 @@ class Engine {
   void wake(WaitQueue& queue, std::uint32_t& word, bool all);
   void wake_daemon(const Strand& daemon);
   bool daemon_wait();
+  bool daemons_idle() const { return false; }                       // it could change while the caller looks
   bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
   void request_stop();
+  [[noreturn]] void panic(PanicKind kind);
   [[noreturn]] void leave();  // this thread's strand ends here
-  Chooser& dice() { return dice_; }
   Jiffies now() const { return now_.load(std::memory_order_relaxed); }
 
  private:

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "allocator/machine/engine.h"
 #include "allocator/machine/thread/engine.h"
 
 namespace memtorture::machine {
@@ -194,6 +195,11 @@ void Mutex::lock(Site site) {
     if (!sleepable(current().preempt_count, current().irqs)) return;  // reported above; waiting here could be for ever
     queue_.wait();
   }
+}
+
+bool Mutex::try_lock() {
+  ContextId owner = no_context;
+  return owner_.compare_exchange_strong(owner, current().id, std::memory_order_acquire, std::memory_order_relaxed);
 }
 
 void Mutex::unlock(Site site) {

@@ -45,7 +45,7 @@ bool CpuDice::roll(const Moment&, std::uint32_t percent) {
   return runner != nullptr && runner->cpu->random.next() % 100 < percent;
 }
 
-void Engine::point() {
+void Engine::point(Site) {
   Frame& me = frame();
   if (me.runner == nullptr) return;
   leave_if_stopped();

@@ -1,0 +1,98 @@
+// Spinlocks, wait queues and mutexes on fibers. Exactly one fiber runs, and it is left at points only; so between two
+// points everything here is atomic by itself, and a contended lock takes its fiber off the run until it is released.
+#include "allocator/machine/lock.h"
+
+#include "allocator/machine/engine.h"
+#include "allocator/machine/fiber/engine.h"
+
+namespace memtorture::machine {
+
+void SpinLock::lock(Site site) {
+  point(site);
+  Context& me = current();
+  me.preempt_count += preempt_offset;
+  Engine& engine = this_machine().engine();
+  for (;;) {
+    const ContextId owner = owner_.load(std::memory_order_relaxed);
+    if (owner == no_context && depth_ == 0) break;
+    if (owner == me.id || engine.owns_below(owner)) {
+      ++depth_;
+      return report({.kind = ReportKind::lock_recursion});
+    }
+    engine.spin(*this);
+  }
+  owner_.store(me.id, std::memory_order_relaxed);
+}
+
+bool SpinLock::try_lock() {
+  if (is_locked()) return false;
+  current().preempt_count += preempt_offset;
+  owner_.store(current().id, std::memory_order_relaxed);
+  return true;
+}
+
+void SpinLock::unlock(Site site) {
+  Context& me = current();
+  if (depth_ != 0) {  // the end of a recursion that was granted
+    --depth_;
+  } else if (owner_.load(std::memory_order_relaxed) != me.id) {
+    return report({.kind = ReportKind::lock_unowned});
+  } else {
+    owner_.store(no_context, std::memory_order_relaxed);
+    if (!me.alone) this_machine().engine().released(*this);
+  }
+  me.preempt_count -= preempt_offset;
+  point(site);
+}
+
+void WaitQueue::wait() {
+  if (may_give_up_cpu("sched.sleep")) sleep();
+}
+
+void WaitQueue::sleep() {
+  went_to_sleep();
+  ++waiters_;
+  this_machine().engine().wait(*this);
+}
+
+void WaitQueue::wake_one() {
+  if (waiters_ == 0) return;
+  --waiters_;
+  this_machine().engine().wake(*this, false);
+}
+
+void WaitQueue::wake_all() {
+  if (waiters_ == 0) return;
+  waiters_ = 0;
+  this_machine().engine().wake(*this, true);
+}
+
+void Mutex::lock(Site site) {
+  might_sleep();
+  point(site);
+  const ContextId me = current().id;
+  if (me != no_context && owner_.load(std::memory_order_relaxed) == me)  // outside of a run nobody else is there
+    return report({.kind = ReportKind::lock_recursion});
+  while (owner_.load(std::memory_order_relaxed) != no_context) {
+    if (!sleepable(current().preempt_count, current().irqs)) return;  // reported above; waiting here would be for ever
+    if (!may_give_up_cpu("sched.sleep")) return;
+    // At that point the owner may have unlocked: asleep after its wake-up nobody would wake us.
+    if (owner_.load(std::memory_order_relaxed) != no_context) queue_.sleep();
+  }
+  owner_.store(me, std::memory_order_relaxed);
+}
+
+bool Mutex::try_lock() {
+  if (owner_.load(std::memory_order_relaxed) != no_context) return false;
+  owner_.store(current().id, std::memory_order_relaxed);
+  return true;
+}
+
+void Mutex::unlock(Site site) {
+  if (owner_.load(std::memory_order_relaxed) != current().id) return report({.kind = ReportKind::lock_unowned});
+  owner_.store(no_context, std::memory_order_relaxed);
+  queue_.wake_one();
+  point(site);
+}
+
+}  // namespace memtorture::machine

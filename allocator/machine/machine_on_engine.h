@@ -1,0 +1,54 @@
+// Machine, and what context.h leaves to the engine, written once for both of them. Definitions: an engine's machine.cpp
+// includes this behind its own Engine, and nobody else does. So machine/ knows no engine, and a call of one costs no
+// more than a call. Locks and wait queues are each engine's own (lock.cpp).
+//
+// What an engine cannot do it answers as "nothing": the thread engine takes no departures down, and never says that
+// daemons are idle.
+#pragma once
+
+#include "allocator/machine/engine.h"
+#include "allocator/machine/machine.h"
+
+namespace memtorture::machine {
+
+Machine::Machine() : engine_(std::make_unique<Engine>(*this)) {}
+Machine::~Machine() = default;
+
+void Machine::boot(const Shape& shape, Witness& witness) {
+  shape_ = shape;
+  witness_ = &witness;
+  ram_.power_on(shape.page_shift, shape.frames());
+  engine_->power_on();
+}
+
+RunResult Machine::run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits) {
+  chooser_ = &engine_->chooser_in_charge(chooser);
+  const RunResult result = engine_->run(strands, chooser, limits);
+  chooser_ = nullptr;
+  return result;
+}
+
+std::span<const Departure> Machine::departures() const { return engine_->departures(); }
+void Machine::record(const Departure& departure) { engine_->record(departure); }
+void Machine::wake_daemon(const Strand& daemon) { engine_->wake_daemon(daemon); }
+bool Machine::daemon_wait() { return engine_->daemon_wait(); }
+void Machine::run_alone(void (*f)(void*), void* arg) { engine_->run_alone(f, arg); }
+bool Machine::daemons_idle() const { return engine_->daemons_idle(); }
+void Machine::request_stop() { engine_->request_stop(); }
+bool Machine::concurrent() { return Engine::concurrent; }
+
+void point_slow(Site site) { this_machine().engine().point(site); }
+Jiffies jiffies_now() { return this_machine().engine().now(); }
+void panic(PanicKind kind) { this_machine().engine().panic(kind); }
+
+void schedule() {
+  if (may_give_up_cpu("sched.resched")) this_machine().engine().give_way();
+}
+
+void sleep_jiffies(Jiffies jiffies) {
+  if (!may_give_up_cpu("sched.sleep")) return;
+  went_to_sleep();
+  this_machine().engine().sleep(jiffies);
+}
+
+}  // namespace memtorture::machine

@@ -1,0 +1,207 @@
+// Two CPUs, tasks and interrupt handlers on the same caches, objects passed from one to another, a third task that
+// creates, destroys, shrinks and reaps: whatever interleaving, every invariant holds at the end and all memory returns.
+//
+// On fibers a seeded chooser decides at every point; on threads the host does, and ThreadSanitizer watches.
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "allocator/kernel/objects_rig.h"
+
+namespace memtorture::kernel {
+namespace {
+
+using machine::ContextKind;
+using machine::Shape;
+using machine::StopReason;
+using machine::Strand;
+using namespace subject;  // GFP names
+
+struct SplitMix {
+  std::uint64_t state;
+  std::uint64_t operator()() {
+    std::uint64_t z = (state += 0x9e3779b97f4a7c15);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  std::uint64_t below(std::uint64_t n) { return (*this)() % n; }
+};
+
+class Dice final : public machine::Chooser {
+ public:
+  explicit Dice(std::uint64_t seed) : seed_(seed), random_{seed} {}
+  bool interested(const machine::Moment& moment) override { return !moment.site.is_fault() && random_.below(6) == 0; }
+  std::uint32_t choose(const machine::Moment&, std::span<const machine::Option> options) override {
+    return static_cast<std::uint32_t>(random_.below(options.size()));
+  }
+  bool roll(const machine::Moment&, std::uint32_t percent) override { return random_.below(100) < percent; }
+  void restart() override { random_.state = seed_; }
+
+ private:
+  std::uint64_t seed_;
+  SplitMix random_;
+};
+
+// Host threads may call it at the same time, so it counts and keeps nothing else.
+struct Counted final : PagesTrace, machine::Witness {
+  void reported(const machine::Context&, const machine::Report&) override { ++reports; }
+  void slept(const machine::Context&) override {}
+  void parked(Pfn, unsigned) override {}
+  void refilled(Pfn, unsigned) override {}
+  void drained(Pfn, unsigned) override {}
+  void client_granted(ClientKind, Pfn) override {}
+  void client_released(ClientKind, Pfn) override {}
+  void reclaim_began(gfp_t) override {}
+  void reclaim_ended(std::uint32_t) override {}
+  void kswapd_woken(unsigned) override {}
+  void io_started() override {}
+  void fs_called() override {}
+  void fault_fired(machine::Site) override {}
+  void oom_killed(std::uint32_t) override {}
+  void layer_granted(Pfn pfn) override { blocks += pfn != machine::no_pfn ? 1 : 0; }
+  void layer_releases(Pfn, unsigned) override { --blocks; }
+
+  std::atomic<unsigned> reports{0};
+  std::atomic<int> blocks{0};  // that the slab layer has
+};
+
+class Field {
+ public:
+  Field(ObjectsRig& rig, CacheHandle cache) : rig_(rig), cache_(cache) {}
+
+  // Puts a stamped object into a slot; whoever lay there before is looked at and freed.
+  void exchange(SplitMix& random, gfp_t gfp) {
+    auto& slot = slots_[random.below(std::size(slots_))];
+    const std::uint64_t fresh = random.below(4) == 0 ? 0 : take(random, gfp);
+    if (fresh != 0) stamp(fresh, random());
+    give(slot.exchange(fresh, std::memory_order_acq_rel));
+  }
+  void give(std::uint64_t object) {
+    if (object == 0) return;
+    if (!stamped(object)) damaged.fetch_add(1, std::memory_order_relaxed);
+    rig_.kernel.kfree(object);
+  }
+  void give_all() {
+    for (auto& slot : slots_) give(slot.exchange(0, std::memory_order_acq_rel));
+  }
+
+  std::atomic<unsigned> damaged{0};
+
+ private:
+  std::uint64_t take(SplitMix& random, gfp_t gfp) {
+    if (random.below(2) == 0) return rig_.kernel.kmem_cache_alloc(cache_, gfp);
+    constexpr std::uint64_t sizes[] = {8, 40, 100, 512, 2000, 5000};
+    return rig_.kernel.kmalloc(sizes[random.below(std::size(sizes))], gfp);
+  }
+  std::uint64_t* words(std::uint64_t object) { return reinterpret_cast<std::uint64_t*>(rig_.bytes(object)); }
+  std::uint64_t last(std::uint64_t object) { return rig_.kernel.ksize(object) / 8 - 1; }
+  void stamp(std::uint64_t object, std::uint64_t value) {
+    words(object)[0] = value;
+    words(object)[last(object)] = ~value;
+  }
+  bool stamped(std::uint64_t object) { return words(object)[0] == ~words(object)[last(object)]; }
+
+  ObjectsRig& rig_;
+  CacheHandle cache_;
+  std::atomic<std::uint64_t> slots_[24] = {};
+};
+
+struct Actor {
+  Field* field;
+  ObjectsRig* rig;
+  CacheHandle cache;
+  SplitMix random;
+  gfp_t gfp;
+  unsigned rounds;
+};
+
+void play(void* arg) {
+  Actor& me = *static_cast<Actor*>(arg);
+  for (unsigned i = 0; i != me.rounds; ++i) {
+    machine::begin_operation(i);
+    me.field->exchange(me.random, me.gfp);
+  }
+}
+
+void manage(void* arg) {
+  Actor& me = *static_cast<Actor*>(arg);
+  auto& k = me.rig->kernel;
+  for (unsigned i = 0; i != me.rounds; ++i) {
+    machine::begin_operation(i);
+    const CacheHandle own = k.kmem_cache_create({.name = "own", .size = 8 + me.random.below(3000)});
+    const std::uint64_t object = own != no_cache ? k.kmem_cache_alloc(own, GFP_KERNEL) : 0;
+    switch (me.random.below(4)) {
+      case 0: k.kmem_cache_shrink(me.cache); break;
+      case 1: k.slab().shrink_all(); break;
+      case 2: k.slab().reap(static_cast<unsigned>(me.random.below(me.rig->cpus()))); break;
+      default: me.field->exchange(me.random, GFP_KERNEL); break;
+    }
+    if (object != 0) k.kmem_cache_free(own, object);
+    if (own != no_cache) EXPECT_EQ(k.kmem_cache_destroy(own), 0);
+  }
+}
+
+Strand strand(std::uint16_t id, ContextKind kind, std::uint8_t cpu, void (*body)(void*), Actor& actor) {
+  return {.id = id, .kind = kind, .cpu = cpu, .flags = 0, .body = body, .arg = &actor};
+}
+
+void play_once(ObjectsRig& rig, const Shape& shape, std::uint64_t seed) {
+  Counted counted;
+  rig.kernel.boot(shape, {}, counted, counted);
+  ASSERT_TRUE(rig.kernel.boot_objects());
+  CacheHandle cache = no_cache;
+  std::uint64_t free_before = 0;
+  int blocks_before = 0;
+  rig.alone([&] {
+    cache = rig.kernel.kmem_cache_create({.name = "field", .size = 136});
+    rig.kernel.slab().shrink_all();
+    rig.kernel.drain_all_pages();
+    free_before = rig.kernel.nr_free_pages();
+    blocks_before = counted.blocks;
+  });
+  Field field(rig, cache);
+  const auto actor = [&](unsigned i, gfp_t gfp, unsigned rounds) {
+    return Actor{&field, &rig, cache, {seed * 16 + i}, gfp, rounds};
+  };
+  Actor actors[] = {actor(0, GFP_KERNEL, 30), actor(1, GFP_KERNEL, 30), actor(2, GFP_ATOMIC, 8),
+                    actor(3, GFP_ATOMIC, 8),  actor(4, GFP_ATOMIC, 8),  actor(5, GFP_KERNEL, 2)};
+  const Strand strands[] = {
+      strand(0, ContextKind::task, 0, play, actors[0]),    strand(1, ContextKind::task, 1, play, actors[1]),
+      strand(2, ContextKind::hardirq, 0, play, actors[2]), strand(3, ContextKind::hardirq, 1, play, actors[3]),
+      strand(4, ContextKind::softirq, 0, play, actors[4]), strand(5, ContextKind::task, 0, manage, actors[5])};
+  Dice dice(seed);
+  const auto result = rig.kernel.machine().run(strands, dice, {});
+  ASSERT_EQ(result.reason, StopReason::finished);
+  EXPECT_EQ(field.damaged, 0u);
+  rig.check();
+  rig.alone([&] {
+    field.give_all();
+    EXPECT_EQ(field.damaged, 0u);
+    EXPECT_EQ(rig.kernel.kmem_cache_shrink(cache), 0);
+    rig.kernel.slab().shrink_all();
+    rig.kernel.drain_all_pages();
+    EXPECT_EQ(rig.kernel.nr_free_pages(), free_before);
+    EXPECT_EQ(counted.blocks, blocks_before);
+  });
+  EXPECT_EQ(counted.reports, 0u);
+}
+
+void play_many(unsigned nodes) {
+  Shape shape = machine::shape_named("tiny-64").value();
+  shape.cpus = 2;
+  shape.nodes = static_cast<std::uint8_t>(nodes);
+  ObjectsRig rig(shape);
+  const std::uint64_t seeds = machine::Machine::concurrent() ? 30 : 1500;
+  for (std::uint64_t seed = 1; seed <= seeds && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed);
+    play_once(rig, shape, seed);
+  }
+  rig.kernel.boot(shape, {}, rig.said, rig.said);  // the last run's trace is gone
+}
+
+TEST(Concurrency, OnOneNode) { play_many(1); }  // P-SLAB-15, P-CTX-10
+TEST(Concurrency, OnTwoNodes) { play_many(2); }
+
+}  // namespace
+}  // namespace memtorture::kernel

@@ -1,0 +1,80 @@
+// Requests that another allocator layer makes to the page layer while it serves its own caller (kmalloc that grows a
+// slab): judged exactly like a program's.
+//
+// The operation that caused them is set aside meanwhile; its context can be in the middle of one request only. The
+// blocks belong to the layer: nobody else may give them back, the harness does not either, and to hold some at the end
+// is no leak.
+//
+// Not checked here: whether the layer needed the request, and what it does with the block; that is its own facet's.
+#include <fmt/core.h>
+
+#include "model/oracle/state.h"
+
+namespace memtorture::oracle {
+
+// Sets aside what the context is doing.
+Flight& Oracle::State::open_inner(const Event& event, ContextState& state, const Request& request) {
+  state.outer.push_back(state.flight);
+  Flight& f = state.flight;
+  f.open(event);
+  f.layer = true;
+  f.request = request;
+  enter_mutator();
+  f.changes = changes_from_here(1);
+  return f;
+}
+
+Ruling Oracle::State::close_inner(const Event& event, ContextState& state, Ruling ruling) {
+  Flight& f = state.flight;
+  leave_mutator();
+  if (ruling == Ruling::fine && f.reports_used) ruling = judge_reports(f);
+  if (ruling == Ruling::fine) ruling = judge_balance(event, f);
+  f = state.outer.back();
+  state.outer.pop_back();
+  return ruling;
+}
+
+Ruling Oracle::State::on_layer_requests(const Event& event, ContextState& state, unsigned index) {
+  if (exposed != 0) return undecidable();
+  Flight& f = open_inner(event, state,
+                         {.act = Act::alloc,
+                          .order = event.order,
+                          .node = static_cast<std::int8_t>(static_cast<std::int64_t>(event.value)),
+                          .gfp = event.gfp});
+  const Ruling ruling = call_alloc(event, f);
+  allocating.push_back(static_cast<std::uint8_t>(index));
+  if (allocating.size() > 1) after_change();
+  return ruling;
+}
+
+Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, unsigned index) {
+  if (state.outer.empty()) return broken("layer.pages", event.pfn, "a layer got a block that it did not ask for");
+  state.flight.active = false;
+  const Ruling ruling = judge_result(event, state.flight);
+  stop_allocating(index);
+  return close_inner(event, state, ruling);
+}
+
+Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state) {
+  const Pfn first = event.pfn;
+  const std::string what = fmt::format("a layer gives back frame {} order {} while {}", first, event.order,
+                                       geometry.absent(first) ? "absent" : whose(first));
+  if (geometry.absent(first)) return broken("layer.pages", first, what);
+  const Ledger::Found found = ledger.find(first);
+  if (found.entry.holds() != Holds::live) return broken("layer.pages", first, what);
+  const Object& object = ledger.object(found.entry.payload());
+  if (!object.layer || object.first != first || object.order != event.order) return broken("layer.pages", first, what);
+  if (exposed != 0) return undecidable();
+  open_inner(event, state, {.act = Act::release, .order = event.order});
+  ++handling;
+  return give_up(state, found.entry.payload());
+}
+
+Ruling Oracle::State::on_layer_released(const Event& event, ContextState& state) {
+  if (state.outer.empty()) return broken("layer.pages", event.pfn, "a release that never began has ended");
+  state.flight.active = false;
+  --handling;
+  return close_inner(event, state, judge_release(event, state));
+}
+
+}  // namespace memtorture::oracle
