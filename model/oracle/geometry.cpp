@@ -125,7 +125,7 @@ void Geometry::build_zonelists() {
       std::array<std::uint8_t, machine::nodes_max> top{};  // of each node, + 1
       for (unsigned z = 0; z != count_; ++z) {
         if (zones_[z].kind > high) continue;
-        const ZoneSet bit = static_cast<ZoneSet>(1u << z);
+        const ZoneSet bit = zone_bit(z);
         list.allowed |= bit;
         top[zones_[z].node] = std::max(top[zones_[z].node], static_cast<std::uint8_t>(zones_[z].kind + 1));
         if (zones_[z].node == node) list.local |= bit;
@@ -146,7 +146,7 @@ void Geometry::build_zonelists() {
         const bool above = zones_[other].node == zones_[z].node && zones_[other].kind > zones_[z].kind;
         const bool nearer =
             zones_[other].node == node && zones_[z].node != node && zones_[other].kind >= zones_[z].kind;
-        if (above || nearer) set |= static_cast<ZoneSet>(1u << other);
+        if (above || nearer) set |= zone_bit(other);
       }
     }
   }

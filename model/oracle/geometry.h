@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -24,6 +25,11 @@ using machine::zone_kinds;
 
 inline constexpr unsigned zones_max = machine::nodes_max * zone_kinds;
 using ZoneSet = std::uint16_t;  // bit z = zone z of the geometry
+constexpr ZoneSet zone_bit(unsigned zone) { return static_cast<ZoneSet>(1u << zone); }
+template <class F>
+void for_each_zone(ZoneSet set, F&& f) {
+  for (unsigned rest = set; rest != 0; rest &= rest - 1) f(static_cast<unsigned>(std::countr_zero(rest)));
+}
 static_assert(zones_max <= 16);
 
 inline constexpr unsigned costly_order = 3;  // PAGE_ALLOC_COSTLY_ORDER

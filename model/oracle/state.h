@@ -1,7 +1,8 @@
 // The oracle's state and the outline of its judgement. Each facet is one .cpp; all work on the one ledger.
 //
 //   oracle.cpp     begin, end, dispatch of events, façade
-//   alloc.cpp      entitlement of requests, grants and refusals
+//   alloc.cpp      entitlement of requests
+//   grant.cpp      what they got: blocks and refusals
 //   release.cpp    releases, references, splits: legal, crime or fatal
 //   memory.cpp     contents, pokes, poison, blemishes
 //   placement.cpp  per-CPU lists
@@ -229,16 +230,14 @@ struct Oracle::State {
   bool nothing_will_come(const Flight&) const;
   std::uint32_t state_class() const;
 
+  // Is another context in the middle of taking, dropping or splitting a block?
+  bool contested(const ContextState&) const;
+  // How many other contexts are in the middle of this act on a block that starts in these frames.
+  unsigned in_flight_on(const ContextState&, Act, Pfn first, std::uint32_t frames) const;
+
   // alloc.cpp
   Ruling call_alloc(const Event&, Flight&);
   void open_request(Flight&);
-  Ruling judge_result(const Event&, Flight&);
-  Ruling judge_refusal(Flight&);
-  Ruling judge_grant(Flight&, Pfn first, unsigned order, std::uint32_t frames);
-  Ruling judge_zone(Flight&, unsigned zone, Pfn first);
-  Ruling take(const Flight&, Pfn first, unsigned order, unsigned zone);
-  Ruling not_free(Pfn first, std::uint32_t frames, std::string_view doing);
-  void settle_overlapping(Pfn first, unsigned order);
   bool passes(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
   bool passes_at_best(const Flight&, unsigned zone, std::uint64_t mark, std::uint8_t rights) const;
   bool passes_against(const Flight&, unsigned zone, std::uint64_t mark, unsigned classzone) const;
@@ -246,17 +245,20 @@ struct Oracle::State {
   bool surely_passes(const Flight&, unsigned zone) const;
   Stage stage_now(const Flight&, unsigned stage) const;
   bool has_block(const Flight&, unsigned zone, bool parked_too) const;
-  bool must_not_fail(const Flight&) const;
-  bool contested(const ContextState&) const;
-  // How many other contexts are in the middle of this act on a block that starts in these frames.
-  unsigned in_flight_on(const ContextState&, Act, Pfn first, std::uint32_t frames) const;
-  bool may_kill(const Flight&) const;
-  bool oom_possible(const Flight&) const;
   // Around every change of free memory: requests in flight (but `except`, whose own doing it is) lose exactness.
   void before_change(unsigned except);
   void after_change();
   void disturb(Flight&);
   std::uint8_t kswapds_due(const Flight&) const;
+
+  // grant.cpp
+  Ruling judge_result(const Event&, Flight&);
+  bool must_not_fail(const Flight&) const;
+  Ruling judge_refusal(Flight&);
+  Ruling judge_grant(Flight&, Pfn first, unsigned order, std::uint32_t frames);
+  Ruling judge_zone(Flight&, unsigned zone, Pfn first);
+  Ruling take(const Flight&, Pfn first, unsigned order, unsigned zone);
+  Ruling not_free(Pfn first, std::uint32_t frames, std::string_view doing);
 
   // release.cpp
   struct Claim;  // what releasing a frame would be
@@ -271,6 +273,7 @@ struct Oracle::State {
   void lose(std::uint32_t object);  // leaks by design: bad for ever
   Ruling judge_release(const Event&, ContextState&);
   void settle(ContextState&);
+  void settle_overlapping(Pfn first, unsigned order);
   void to_limbo(ContextState&, Pfn first, unsigned order);
   Ruling judge_count(const Event&, Flight&);
 
@@ -313,6 +316,8 @@ struct Oracle::State {
   void settle_client(unsigned index);
   void settle_drain(ContextState&);
   void settle_unannounced();
+  bool may_kill(const Flight&) const;
+  bool oom_possible(const Flight&) const;
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
   bool reclaimable(const Flight&) const;
