@@ -5,7 +5,7 @@
 namespace memtorture::program {
 
 std::uint32_t client_pages_most(const Case& the_case) {
-  constexpr std::size_t together = 100'000;
+  constexpr std::size_t together = std::size_t{1} << 20;
   std::size_t adds = 0;
   for (const Program& program : the_case.programs) {
     for (const Op& op : program.ops) adds += std::get_if<ClientAdd>(&op) != nullptr;

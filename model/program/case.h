@@ -60,7 +60,7 @@ struct Case {
 };
 
 // How many pages one client_add of the case adds at most: as many as the machine has, and all together no more than
-// 100,000, so that a run ends soon and its step budget can allow for them.
+// 1,048,576, so that a run ends soon and its step budget can allow for them.
 std::uint32_t client_pages_most(const Case& the_case);
 
 inline constexpr std::size_t programs_max = 64;

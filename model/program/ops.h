@@ -87,7 +87,7 @@ struct NrFreePages { bool operator==(const NrFreePages&) const = default;
 struct SetMinFreeKbytes { Count kbytes; bool operator==(const SetMinFreeKbytes&) const = default;
   MT_OP("set_min_free_kbytes", "recompute all watermarks", &SetMinFreeKbytes::kbytes) };
 struct ClientAdd { Client kind; Count pages; Gfp gfp; bool operator==(const ClientAdd&) const = default;
-  MT_OP("client_add", "a client of the machine allocates pages one by one and keeps them (all of a case together at most 100,000)", &ClientAdd::kind, &ClientAdd::pages, &ClientAdd::gfp) };
+  MT_OP("client_add", "a client of the machine allocates pages one by one and keeps them (all of a case together at most 1,048,576)", &ClientAdd::kind, &ClientAdd::pages, &ClientAdd::gfp) };
 struct ClientDrop { Client kind; Count pages; bool operator==(const ClientDrop&) const = default;
   MT_OP("client_drop", "a client gives up pages", &ClientDrop::kind, &ClientDrop::pages) };
 
