@@ -24,8 +24,8 @@
 namespace memtorture::fuzz {
 
 // The case and the chooser of an input: the same for the fuzzer, the autopsy and the tests. No client grows by more
-// than fills a machine of a few MiB: all that a huge machine allows is 1,048,576 allocations, which cost as much time as
-// hundreds of other inputs and show nothing new.
+// than fills a machine of a few MiB: all that a huge machine allows is 1,048,576 allocations, which cost as much time
+// as hundreds of other inputs and show nothing new.
 program::Case case_of(std::span<const std::uint8_t> bytes);
 run::RandomChooser chooser_of(std::span<const std::uint8_t> bytes, const program::Case& decoded);
 
