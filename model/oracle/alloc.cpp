@@ -105,7 +105,8 @@ void Oracle::State::open_request(Flight& f) {
   f.nodes_due = 0;
   const Zonelist& list = geometry.zonelist(f.node, f.high);
   const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
-  f.impossible_zone = allowed == 0;
+  // Which node a request prefers whose task may migrate is not known.
+  f.impossible_zone = allowed == 0 && (list.allowed == 0 || !f.unjudged);
   if (mark_changers != 0) f.unjudged = true;
   if (f.unjudged || f.impossible_zone) return;
   if (mutators != 1) return disturb(f);
