@@ -22,6 +22,10 @@ using program::In;
 using program::Op;
 using program::Out;
 
+inline Op free_of(std::uint16_t slot, std::uint8_t order = 0, std::uint16_t offset = 0) {
+  return program::FreePagesOf{In{slot, offset}, {order}};
+}
+
 inline machine::Shape toy() {
   machine::Shape shape;
   shape.ram_bytes = std::uint64_t{16} << 20;

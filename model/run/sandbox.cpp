@@ -230,7 +230,7 @@ class RecordingChooser final : public machine::Chooser {
 
  private:
   machine::Chooser& chooser_;
-  SharedLog<machine::Departure, 1 << 18> log_;  // more than the points that a run may pass
+  SharedLog<machine::Departure, 1 << 18> log_;  // more than the points of the usual step budget
 };
 
 }  // namespace

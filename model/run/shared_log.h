@@ -6,6 +6,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -31,13 +32,13 @@ class SharedLog {
   SharedLog& operator=(const SharedLog&) = delete;
 
   void add(const T& entry) {
-    const std::uint64_t count = memory_->count;
+    const std::uint64_t count = memory_->count.load(std::memory_order_relaxed);
     memory_->entries[count % capacity] = entry;
-    memory_->count = count + 1;
+    memory_->count.store(count + 1, std::memory_order_release);
   }
 
   std::vector<T> entries() const {
-    const std::uint64_t count = memory_->count;
+    const std::uint64_t count = memory_->count.load(std::memory_order_acquire);
     std::vector<T> result;
     for (std::uint64_t i = count > capacity ? count - capacity : 0; i != count; ++i)
       result.push_back(memory_->entries[i % capacity]);
@@ -47,7 +48,7 @@ class SharedLog {
  private:
   static_assert(std::is_trivially_copyable_v<T>, "it survives its writer as bytes");
   struct Memory {
-    volatile std::uint64_t count;  // the store must not move in front of the entry
+    std::atomic<std::uint64_t> count;  // its store never moves in front of the entry's
     T entries[capacity];
   };
   Memory* memory_;
