@@ -105,6 +105,10 @@ std::optional<std::string> why_impossible(const Shape& shape) {
   if (shape.pcp_high.has_value() != shape.pcp_batch.has_value()) return "pcp needs both high and batch";
   if (shape.min_free_kbytes && *shape.min_free_kbytes > shape.ram_bytes / KiB)
     return "min_free_kbytes is more than all of RAM";
+  if (shape.slab_debug >= 1u << slab_debug_letters.size()) return "slab_debug has the letters F, Z, P, U and K";
+  if (shape.slab_debug != 0 && shape.objects != ObjectLayer::slab) return "slab_debug needs objects=slab";
+  if (shape.quarantine_bytes != 0 && (shape.slab_debug & debug_shadow) == 0)
+    return "a quarantine needs the letter K in slab_debug";
   return why_zones_impossible(shape);
 }
 

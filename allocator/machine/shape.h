@@ -19,6 +19,20 @@ namespace memtorture::machine {
 
 enum class Toggle : std::uint8_t { off, on };
 
+// Which layer serves kmalloc and caches of objects; booting it takes pages.
+enum class ObjectLayer : std::uint8_t { none, slab, k12 };  // k12: buckets over pages, no caches (domain.md 11.5)
+inline constexpr std::string_view object_layer_names[] = {"none", "slab", "k12"};
+
+// Checks of the slab layer that are in force for every cache, by the letters of slub_debug.
+enum SlabDebug : std::uint8_t {
+  debug_sanity = 1,   // F  what is freed is an object of the cache, and in use
+  debug_redzone = 2,  // Z  words before and after an object
+  debug_poison = 4,   // P  patterns in free and in fresh objects
+  debug_user = 8,     // U  who allocated and who freed
+  debug_shadow = 16,  // K  every access is checked (as KASAN does); includes F
+};
+inline constexpr std::string_view slab_debug_letters = "FZPUK";  // bit i
+
 struct Shape {
   std::uint8_t base = 0;             // row of shape_table that this began as (its name is what is printed)
   std::uint64_t ram_bytes = 0;       // a multiple of the page size; at most ram_bytes_max
@@ -36,6 +50,9 @@ struct Shape {
   std::optional<std::uint32_t> min_free_kbytes;      // none: the formula of domain.md 5.2
   std::optional<std::uint16_t> pcp_high, pcp_batch;  // none: the formula of domain.md 6.2
   Toggle poison = Toggle::off;                       // page poisoning (domain.md 20.4)
+  ObjectLayer objects = ObjectLayer::none;
+  std::uint8_t slab_debug = 0;         // SlabDebug bits; slab only
+  std::uint64_t quarantine_bytes = 0;  // freed objects that are held back, in bytes of buffers; with debug_shadow only
 
   std::uint64_t page_bytes() const { return std::uint64_t{1} << page_shift; }
   Pfn frames() const { return static_cast<Pfn>(ram_bytes >> page_shift); }

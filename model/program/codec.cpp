@@ -2,7 +2,7 @@
 // changes of the case, and cutting or inserting bytes cuts or inserts operations.
 //
 //   case      = shape item*
-//   shape     = selector choice{12}              selector < 0xff: a row of the table and one choice per knob
+//   shape     = selector choice{13}              selector < 0xff: a row of the table and one choice per knob
 //             | 0xff exact                       (shape_knobs.h); else every field spelt out
 //   item      = kind payload                     one flat stream; what is missing at the end reads as zeros
 //   kind      < op_kinds                         that operation, appended to the current program; payload = its fields
@@ -56,7 +56,7 @@ constexpr auto fault_sites = [] {
 }();
 
 // A shape spelt out. Optional numbers are one more than their value, 0 is none.
-using ShapeNumbers = std::array<std::uint64_t, 17>;
+using ShapeNumbers = std::array<std::uint64_t, 20>;
 
 template <class T>
 std::uint64_t one_more(std::optional<T> value) {
@@ -84,7 +84,10 @@ ShapeNumbers numbers_of(const machine::Shape& s) {
           one_more(s.min_free_kbytes),
           one_more(s.pcp_high),
           one_more(s.pcp_batch),
-          static_cast<std::uint64_t>(s.poison)};
+          static_cast<std::uint64_t>(s.poison),
+          static_cast<std::uint64_t>(s.objects),
+          s.slab_debug,
+          s.quarantine_bytes};
 }
 
 machine::Shape shape_of(const ShapeNumbers& n) {
@@ -103,7 +106,10 @@ machine::Shape shape_of(const ShapeNumbers& n) {
           .min_free_kbytes = one_less<uint32_t>(n[13]),
           .pcp_high = one_less<uint16_t>(n[14]),
           .pcp_batch = one_less<uint16_t>(n[15]),
-          .poison = (n[16] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
+          .poison = (n[16] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
+          .objects = static_cast<machine::ObjectLayer>(n[17] % std::size(machine::object_layer_names)),
+          .slab_debug = static_cast<uint8_t>(n[18]),
+          .quarantine_bytes = n[19]};
 }
 
 class Decoder {

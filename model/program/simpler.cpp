@@ -92,6 +92,9 @@ void add_smaller_rows(std::vector<Shape>& out, const Shape& shape) {
     smaller.pcp_high = shape.pcp_high;
     smaller.pcp_batch = shape.pcp_batch;
     smaller.poison = shape.poison;
+    smaller.objects = shape.objects;
+    smaller.slab_debug = shape.slab_debug;
+    smaller.quarantine_bytes = shape.quarantine_bytes;
     out.push_back(smaller);
   }
 }

@@ -83,6 +83,35 @@ void read_poison(Scanner& scanner, Shape& shape) {
   shape.poison = token.text == "on" ? machine::Toggle::on : machine::Toggle::off;
 }
 
+void read_objects(Scanner& scanner, Shape& shape) {
+  const Token token = scanner.take();
+  const auto* name = std::ranges::find(machine::object_layer_names, token.text);
+  if (name == std::end(machine::object_layer_names))
+    return scanner.refuse(token, fmt::format("a layer ({})", fmt::join(machine::object_layer_names, ", ")));
+  shape.objects = static_cast<machine::ObjectLayer>(name - machine::object_layer_names);
+}
+
+// Letters of slab_debug_letters in their order, or '-'.
+void read_slab_debug(Scanner& scanner, Shape& shape) {
+  const Token token = scanner.take();
+  shape.slab_debug = 0;
+  if (token.text == "-") return;
+  for (const char letter : token.text) {
+    const std::size_t bit = machine::slab_debug_letters.find(letter);
+    if (bit == std::string_view::npos)
+      return scanner.refuse(token, fmt::format("'-' or letters of {}", machine::slab_debug_letters));
+    shape.slab_debug = static_cast<std::uint8_t>(shape.slab_debug | 1U << bit);
+  }
+}
+std::string write_slab_debug(const Shape& shape) {
+  if (shape.slab_debug == 0) return "-";
+  std::string letters;
+  for (std::size_t bit = 0; bit != machine::slab_debug_letters.size(); ++bit) {
+    if ((shape.slab_debug & 1U << bit) != 0) letters += machine::slab_debug_letters[bit];
+  }
+  return letters;
+}
+
 constexpr Key keys[] = {
     {"ram",
      [](Scanner& scanner, Shape& shape) {
@@ -109,6 +138,14 @@ constexpr Key keys[] = {
      }},
     {"poison", read_poison,
      [](const Shape& shape) { return std::string(shape.poison == machine::Toggle::on ? "on" : "off"); }},
+    {"objects", read_objects,
+     [](const Shape& shape) { return std::string(machine::object_layer_names[static_cast<unsigned>(shape.objects)]); }},
+    {"slab_debug", read_slab_debug, write_slab_debug},
+    {"quarantine",
+     [](Scanner& scanner, Shape& shape) {
+       shape.quarantine_bytes = scanner.take_number("a size", {0, machine::ram_bytes_max}, Suffix::size);
+     },
+     [](const Shape& shape) { return print_size(shape.quarantine_bytes); }},
 };
 
 constexpr auto key_names = [] {

@@ -237,6 +237,11 @@ constexpr Wrong wrong_wholes[] = {
     {"memtorture 1\nmachine toy pcp=6\n", 2, 17, "'auto' or HIGH/BATCH", "6", ""},
     {"memtorture 1\nmachine toy pcp=6/x\n", 2, 19, "a pcp batch 0..65535", "x", ""},
     {"memtorture 1\nmachine toy poison=yes\n", 2, 20, "'on' or 'off'", "yes", ""},
+    {"memtorture 1\nmachine toy objects=slub\n", 2, 21, "a layer (none, slab, k12)", "slub", ""},
+    {"memtorture 1\nmachine toy slab_debug=ZA\n", 2, 24, "'-' or letters of FZPUK", "ZA", ""},
+    {"memtorture 1\nmachine toy slab_debug=Z\n", 2, 9, "a possible machine", "toy", "slab_debug needs objects=slab"},
+    {"memtorture 1\nmachine toy objects=slab quarantine=1\n", 2, 9, "a possible machine", "toy",
+     "a quarantine needs the letter K in slab_debug"},
 };
 
 TEST(Text, EveryErrorInTheHeadNamesItsPlace) {
