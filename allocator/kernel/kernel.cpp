@@ -19,6 +19,7 @@ Kernel::Kernel() : bank_(page::MemMap::bytes_max, metadata_bytes_max) {}
 void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
                   machine::Witness& witness) {
   trace_ = &trace;
+  rules_ = rules;
   machine_.boot(shape, witness);
   faults_.reset(rules, *this);
   pages_.boot(machine_, bank_, faults_, trace);
@@ -26,6 +27,7 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
 }
 
 bool Kernel::boot_objects() {
+  faults_.reset({}, *this);
   struct Step {
     Kernel& kernel;
     bool done = false;
@@ -36,6 +38,7 @@ bool Kernel::boot_objects() {
         self.done = self.kernel.slab_.boot(self.kernel.bank_);
       },
       &step);
+  faults_.reset(rules_, *this);
   return step.done;
 }
 

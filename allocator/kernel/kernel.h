@@ -40,7 +40,7 @@ class Kernel final : public subject::Pages,
   // shape must be possible; rules, trace and witness must outlive the run.
   void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
             machine::Witness& witness);
-  // False: not enough memory for the general caches; the machine is as it was.
+  // Without injected failures. False: not enough memory for the general caches; the machine is as it was.
   bool boot_objects();
 
   machine::Machine& machine() { return machine_; }
@@ -141,6 +141,7 @@ class Kernel final : public subject::Pages,
   page::PageAllocator pages_;
   slab::SlabAllocator slab_{machine_, faults_, pages_};
   subject::PagesTrace* trace_ = nullptr;
+  std::span<const fault::Rule> rules_;
   subject::ZoneInfo zone_info_[page::zones_max] = {};
 };
 

@@ -64,6 +64,8 @@ class Wrapper final : public Subject {
   machine::Machine& machine() override { return inner_->machine(); }
   Pages& pages() override { return *pages_; }
   PagesView* pages_view() override { return inner_->pages_view(); }
+  Objects* boot_objects() override { return inner_->boot_objects(); }
+  ObjectsView* objects_view() override { return inner_->objects_view(); }
   Promises promises() const override { return inner_->promises(); }
 
  private:

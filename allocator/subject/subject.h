@@ -7,6 +7,7 @@
 #include <span>
 
 #include "allocator/fault/plan.h"
+#include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
 namespace memtorture::subject {
@@ -19,6 +20,10 @@ class Subject {
   virtual machine::Machine& machine() = 0;
   virtual Pages& pages() = 0;
   virtual PagesView* pages_view() = 0;  // null: its structures cannot be looked at
+  // The second step of a boot, on a machine that is to have objects. Null: it has none, or not enough memory for them.
+  // No faults are injected meanwhile. Outside of any strand.
+  virtual Objects* boot_objects() { return nullptr; }
+  virtual ObjectsView* objects_view() { return nullptr; }  // null: as above; after boot_objects()
   virtual Promises promises() const = 0;
 };
 

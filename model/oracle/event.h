@@ -17,14 +17,17 @@ using machine::Pfn;
 
 enum class EventKind : std::uint8_t {
   // operation `op` of context `who`; detail = IrqFlag, value = preempt_count, value2 = TaskFlag bits, at that instant
-  call,     // about to be executed; for content-carrying releases it comes after `contents`
-  result,   // returned. Allocations: pfn (no_pfn: refused; the first frame), value = simulated address for address
-            //   forms, value2 = offset of the first non-zero byte where zeroing was asked, else -1 (as uint64)
-            //   Others: value = what the function returned (count, address, pages added ...). detail/preempt as in call
-            //   are repeated in cpu/irq/count fields so that balance can be judged.
-  skipped,  // not executed: an input slot was never filled, or nothing to undo
+  call,    // about to be executed; for content-carrying releases it comes after `contents`
+  result,  // returned. Allocations: pfn (no_pfn: refused; the first frame), value = simulated address for address
+           //   forms, value2 = offset of the first non-zero byte where zeroing was asked, else -1 (as uint64)
+           //   Others: value = what the function returned (count, address, pages added ...). detail/preempt as in call
+           //   are repeated in cpu/irq/count fields so that balance can be judged.
+  //   Objects and caches: value = address or handle (0: refused), value2 = offset of the first byte that is not
+  //   zero, or not constructed, where it had to be; pfn = the frame that the address lies in
+  skipped,   // not executed: an input slot was never filled, or nothing to undo
   contents,  // pfn = first frame of the block looked at; value = offset of the first byte that is not what its owner
-             //   wrote, -1: all as written (before every release of a live block, and for `check`)
+             //   wrote, -1: all as written (before every release of a live block, and for `check`). detail = 1: an
+             //   object, value2 = its address
   // the subject and the machine speak, in the context `who`, during operation `op`
   reported,  // detail = ReportKind, order, pfn, gfp, value = BadPageReason
   slept,     // gave up the CPU inside a function that may sleep
@@ -49,6 +52,9 @@ enum class EventKind : std::uint8_t {
   left,        // context `who` has ended; preempt_count etc. as in call
   quiet,       // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
 };
+
+// What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
+inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2;
 
 struct Event {
   EventKind kind{};

@@ -34,8 +34,31 @@ Ruling Oracle::State::close_inner(const Event& event, ContextState& state, Rulin
   return ruling;
 }
 
+// May the operation that is under way ask for pages, and with these flags? Who asks for an object lends the layer his
+// rights: it may wait, start I/O or use reserves only where he may.
+Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
+  const Flight& caller = state.flight;
+  state.object.asked = true;
+  if (!caller.active) return Ruling::fine;
+  const Act act = caller.request.act;
+  std::uint32_t rights = subject::GFP_KERNEL;
+  if (act == Act::obj_alloc || act == Act::obj_realloc) {
+    rights = caller.request.gfp;
+  } else if (act != Act::cache_create) {
+    return broken("layer.gfp", machine::no_pfn, "a request for pages by a function that needs none");
+  }
+  constexpr std::uint32_t claims = subject::gfp_wait | subject::gfp_high | subject::gfp_io | subject::gfp_fs |
+                                   subject::gfp_nofail | subject::gfp_repeat;
+  constexpr std::uint32_t bounds = subject::gfp_nomemalloc | subject::gfp_noretry | subject::gfp_nowarn;
+  const bool more = (event.gfp & claims & ~rights) != 0, fewer = (rights & bounds & ~event.gfp) != 0;
+  if (!more && !fewer) return Ruling::fine;
+  return broken("layer.gfp", machine::no_pfn,
+                fmt::format("pages are asked for with gfp {:#x}, the caller's is {:#x}", event.gfp, rights));
+}
+
 Ruling Oracle::State::on_layer_requests(const Event& event, ContextState& state, unsigned index) {
   if (exposed != 0) return undecidable();
+  if (const Ruling ruling = judge_need(event, state); ruling != Ruling::fine) return ruling;
   Flight& f = open_inner(event, state,
                          {.act = Act::alloc,
                           .order = event.order,
@@ -52,6 +75,7 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
   state.flight.active = false;
   const Ruling ruling = judge_result(event, state.flight);
   stop_allocating(index);
+  if (event.pfn == machine::no_pfn) state.object.refused = true;
   return close_inner(event, state, ruling);
 }
 
@@ -64,6 +88,9 @@ Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state)
   if (found.entry.holds() != Holds::live) return broken("layer.pages", first, what);
   const Object& object = ledger.object(found.entry.payload());
   if (!object.layer || object.first != first || object.order != event.order) return broken("layer.pages", first, what);
+  const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{first} << shape.page_shift);
+  if (has_objects && objects.owner(address, shape.page_bytes() << event.order) != ObjectLedger::nobody)
+    return broken("object.page", first, what + ": an object in it is live");
   if (exposed != 0) return undecidable();
   open_inner(event, state, {.act = Act::release, .order = event.order});
   ++handling;

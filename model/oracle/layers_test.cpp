@@ -6,14 +6,12 @@ namespace {
 
 using subject::GFP_KERNEL;
 
-// nr_free_pages stands for an operation that makes a layer ask for pages.
+// kmalloc of 0 bytes stands for an operation that may make a layer ask for pages: its own result is always the same.
 class Layer : public Driver {
  public:
   Layer() { begin(); }
-  void begin() { EXPECT_EQ(call(program::NrFreePages{}), Ruling::fine); }
-  void end(std::uint64_t taken = 0) {
-    EXPECT_EQ(returned(zones[0].managed + zones[1].managed - taken), Ruling::fine) << oracle.finding().detail;
-  }
+  void begin() { EXPECT_EQ(call(program::Kmalloc{Out{60}, {0}, {GFP_KERNEL}}), Ruling::fine); }
+  void end() { EXPECT_EQ(returned(subject::zero_size_ptr), Ruling::fine) << oracle.finding().detail; }
   Ruling requests(unsigned order = 0) {
     Event e = event(EventKind::layer_requests);
     e.gfp = GFP_KERNEL;
@@ -54,8 +52,24 @@ TEST(Layers, TheOuterOperationIsJudgedAsItBegan) {
   Layer d;
   d.take(1024);
   d.preempt_count = machine::preempt_offset;
-  EXPECT_EQ(d.returned(d.zones[0].managed + d.zones[1].managed - 1), Ruling::broken);
+  EXPECT_EQ(d.returned(subject::zero_size_ptr), Ruling::broken);
   EXPECT_EQ(d.rule(), "ctx.balance");
+}
+
+TEST(Layers, AsksOnlyWhereSomethingIsNeeded) {
+  Layer d;
+  d.end();
+  EXPECT_EQ(d.call(program::Ksize{In{60}}), Ruling::fine);
+  EXPECT_EQ(d.requests(), Ruling::broken);
+  EXPECT_EQ(d.rule(), "layer.gfp");
+}
+
+TEST(Layers, AsksWithNoMoreRightsThanItsCaller) {
+  Layer d;
+  d.end();
+  EXPECT_EQ(d.call(program::Kmalloc{Out{60}, {0}, {subject::GFP_NOFS}}), Ruling::fine);
+  EXPECT_EQ(d.requests(), Ruling::broken);
+  EXPECT_EQ(d.rule(), "layer.gfp");
 }
 
 TEST(Layers, ItsZoneIsJudged) {
@@ -112,7 +126,7 @@ TEST(Layers, NothingIsReleasedTwice) {
 TEST(Layers, HoldingSomeAtTheEndIsNoLeak) {
   Layer d;
   d.take(1024);
-  d.end(1);
+  d.end();
   EXPECT_EQ(d.oracle.end(), Ruling::fine) << d.crime();
 }
 
@@ -123,7 +137,7 @@ TEST(Layers, ToFreeALayersPageIsACrime) {
   d.free(0);
   d.begin();
   d.take(1024);
-  d.end(1);
+  d.end();
   EXPECT_EQ(d.call(program::FreePagesOf{In{0}, {0}}), Ruling::fatal);
   EXPECT_EQ(d.crime(), "foreign-free");
 }

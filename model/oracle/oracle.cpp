@@ -70,6 +70,11 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   if (!same_shape) shape = next.shape;
   geometry.build(next.shape, published);
   ledger.begin(next.shape, same_shape);
+  has_objects = next.shape.objects != machine::ObjectLayer::none;
+  if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
+  caches.clear();
+  object_ops = 0;
+  object_changes = 0;
   built = true;
   ++run;
   serial = 0;
@@ -144,11 +149,15 @@ Ruling Oracle::State::on(const Event& event) {
     }
     case EventKind::result: return on_result(event, state);
     case EventKind::skipped: return Ruling::fine;
-    case EventKind::contents: return judge_contents(event);
+    case EventKind::contents: return event.detail == 1 ? judge_object_contents(event) : judge_contents(event);
     case EventKind::reported: return on_report(event, state.flight);
     case EventKind::slept: return on_slept(event, state.flight);
     case EventKind::faulted:
-      if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
+      if (machine::Site::at(event.detail) == machine::Site("slab.alloc")) {
+        state.flight.faulted = true;
+        if (state.flight.active && (state.flight.request.gfp & subject::gfp_nofail) != 0)
+          return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request for an object");
+      } else if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
         state.flight.faulted = true;
         if (state.flight.active && (state.flight.gfp & subject::gfp_nofail) != 0)
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
@@ -222,6 +231,10 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   const Act act = f.request.act;
   if (act == Act::none) return Ruling::fine;
+  if (on_objects(act)) {
+    state.object = {.changes = ++object_changes, .alone = object_ops == 0};
+    ++object_ops;
+  }
   if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish)) return undecidable();
   if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
@@ -234,6 +247,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     f.owe(ReportKind::nmi_entry, reads || nothing ? 0 : 1, many);
     if (changes_free_memory(act)) enter_mutator();
     if (allocates(act)) allocating.push_back(static_cast<std::uint8_t>(index));
+    if (on_objects(act)) object_changes += 2;  // nothing is known of anybody's outcome
     f.changes = changes_from_here(changes_free_memory(act) ? 1 : 0);
     return reads ? Ruling::fine : crime("nmi-entry", machine::no_pfn, "an allocator function is called from NMI");
   }
@@ -248,8 +262,15 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     if (allocating.size() > 1) after_change();
     return ruling;
   }
+  if (on_objects(act)) return call_object(event, state);
   switch (act) {
-    case Act::clean_up: return call_clean_up(event, state);
+    case Act::clean_up:
+      if (event.detail != 0) return clean_up_of_object(event, state);
+      return call_clean_up(event, state);
+    case Act::link: {
+      const Slot* held = slot(f.request.in.slot, Held::object);
+      return held != nullptr ? call_object_memory(state, *held) : Ruling::fine;
+    }
     case Act::set_min_free:
       ++mark_changers;
       for (const std::uint8_t other : allocating) contexts[other].flight.unjudged = true;
@@ -267,7 +288,15 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     case Act::check:
     case Act::poke:
     case Act::blemish:
-    case Act::forget: {
+    case Act::forget:
+    case Act::peek: {
+      if (const Slot* object = slot(f.request.in.slot, Held::object)) {
+        const bool release = act == Act::release || act == Act::release_exact;
+        if (release && f.request.by_address) {
+          return fatal("foreign-free", frame_of(object->address), "pages are freed that the object layer holds");
+        }
+        return call_object_memory(state, *object);
+      }
       const Slot* held = slot(f.request.in.slot);
       if (held == nullptr) return Ruling::fine;  // the harness skips these
       const Pfn frame = held->first + f.request.in.offset;
@@ -281,6 +310,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         case Act::address:
           f.unjudged = act == Act::count && contested(state);
           return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
+        case Act::peek: return Ruling::fine;
         case Act::poke: return call_poke(state, *held, frame);
         case Act::blemish: return call_blemish(state, *held, frame);
         case Act::forget: {
@@ -309,6 +339,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   if (f.exposed) --exposed;
   const Act act = f.request.act;
   if (handles_blocks(act)) --handling;
+  if (on_objects(act)) --object_ops;
   const unsigned index = index_of(event.who);
   Ruling ruling = Ruling::fine;
   if (allocates(act)) {
@@ -316,6 +347,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
     stop_allocating(index);
   } else if (f.nmi) {
     settle(state);
+  } else if (on_objects(act)) {
+    ruling = judge_object(event, state);
   } else {
     switch (act) {
       case Act::none: break;
@@ -372,7 +405,11 @@ Ruling Oracle::State::end() {
       ruling =
           crime("leak", object.first, fmt::format("block {} order {} is live at the end", object.first, object.order));
   }
-  if (!promises.traces_placement || mutators != 0) return ruling;
+  if (has_objects) {
+    const Ruling of_objects = end_objects();
+    if (of_objects != Ruling::fine) ruling = of_objects;
+  }
+  if (ruling == Ruling::broken || !promises.traces_placement || mutators != 0) return ruling;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if (ledger.zone(z).parked != 0) {
       return broken("pcp.drain", machine::no_pfn,
@@ -416,6 +453,20 @@ bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_fore
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }
 const Finding& Oracle::finding() const { return state_->first_finding; }
+
+std::optional<Oracle::LiveObject> Oracle::live_object(std::uint64_t address) const {
+  State& s = *state_;
+  if (s.frame_of(address) == machine::no_pfn) return std::nullopt;
+  const std::uint32_t index = s.objects.at(address);
+  if (index == ObjectLedger::nobody || s.objects.piece(index).forgotten) return std::nullopt;
+  const std::uint32_t cache = s.objects.piece(index).cache;
+  return LiveObject{cache == 0 ? 0 : s.caches[cache - 1].handle};
+}
+
+bool Oracle::is_empty_cache(std::uint64_t handle) const {
+  return std::ranges::any_of(state_->caches,
+                             [&](const CacheRecord& c) { return c.alive && c.handle == handle && c.live == 0; });
+}
 
 Oracle::LiveBlock Oracle::live_block(Pfn frame) const {
   State& s = *state_;

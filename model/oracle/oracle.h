@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,13 @@ class Oracle {
     bool compound = false;
   };
   [[nodiscard]] LiveBlock live_block(Pfn frame) const;
+  // The same for objects: is one live that starts there, and of which cache (0: kmalloc)?
+  struct LiveObject {
+    std::uint64_t cache;
+  };
+  [[nodiscard]] std::optional<LiveObject> live_object(std::uint64_t address) const;
+  // Did a program create this cache, and has it given back all of its objects?
+  [[nodiscard]] bool is_empty_cache(std::uint64_t handle) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;
 

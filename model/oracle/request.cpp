@@ -82,6 +82,68 @@ struct Translate {
     r.byte = o.byte.value;
     r.number = static_cast<std::uint64_t>(o.at.value);
   }
+  void operator()(const Peek& o) {
+    on(Act::peek, o.in);
+    r.number = static_cast<std::uint64_t>(o.at.value);
+  }
+  void object(Out out, std::uint64_t bytes, Gfp gfp, bool zeroed = false) {
+    r.act = Act::obj_alloc;
+    r.out = out.slot;
+    r.number = bytes;
+    r.gfp = gfp.bits;
+    r.zeroed = zeroed || (gfp.bits & subject::gfp_zero) != 0;
+  }
+  void object_of(Out out, Of cache, Gfp gfp, bool zeroed = false) {
+    object(out, 0, gfp, zeroed);
+    r.of = cache.slot;
+  }
+  void cache(Act act, Of cache) {
+    r.act = act;
+    r.of = cache.slot;
+  }
+  void operator()(const Kmalloc& o) { object(o.out, o.bytes.value, o.gfp); }
+  void operator()(const Kzalloc& o) { object(o.out, o.bytes.value, o.gfp, true); }
+  void operator()(const KmallocNode& o) {
+    object(o.out, o.bytes.value, o.gfp);
+    r.node = o.node.value;
+  }
+  void operator()(const Kcalloc& o) {
+    object(o.out, 0, o.gfp, true);
+    r.overflows = __builtin_mul_overflow(std::uint64_t{o.n.value}, o.bytes.value, &r.number);
+  }
+  void operator()(const Krealloc& o) {
+    object(o.out, o.bytes.value, o.gfp);
+    on(Act::obj_realloc, o.in);
+  }
+  void operator()(const Ksize& o) { on(Act::obj_size, o.in); }
+  void operator()(const Kfree& o) { on(Act::obj_free, o.in); }
+  void operator()(const Kzfree& o) { on(Act::obj_free, o.in); }
+  void operator()(const CacheCreate& o) {
+    r.act = Act::cache_create;
+    r.out = o.out.slot;
+    r.number = o.bytes.value;
+    r.align = o.align.value;
+    r.slab_flags = o.flags.bits;
+    r.byte = o.ctor.value;
+  }
+  void operator()(const CacheDestroy& o) { cache(Act::cache_destroy, o.cache); }
+  void operator()(const CacheShrink& o) { cache(Act::cache_shrink, o.cache); }
+  void operator()(const CacheSize& o) { cache(Act::cache_size, o.cache); }
+  void operator()(const CacheAlloc& o) { object_of(o.out, o.cache, o.gfp); }
+  void operator()(const CacheAllocNode& o) {
+    object_of(o.out, o.cache, o.gfp);
+    r.node = o.node.value;
+  }
+  void operator()(const CacheZalloc& o) { object_of(o.out, o.cache, o.gfp, true); }
+  void operator()(const CacheFree& o) {
+    on(Act::obj_free, o.in);
+    r.of = o.cache.slot;
+  }
+  void operator()(const Link& o) {
+    on(Act::link, o.in);
+    r.of = o.to.slot;
+  }
+  void operator()(const KfreeNull&) {}
   void operator()(const DrainLocalPages&) { r.act = Act::drain_local; }
   void operator()(const DrainAllPages&) { r.act = Act::drain_all; }
   void operator()(const NrFreePages&) { r.act = Act::nr_free; }

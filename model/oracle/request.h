@@ -25,6 +25,8 @@ enum class Act : std::uint8_t {
   poke,
   blemish,
   forget,
+  peek,
+  link,
   drain_local,
   drain_all,
   nr_free,
@@ -47,8 +49,18 @@ enum class Act : std::uint8_t {
   schedule,
   cond_resched,
   msleep,
-  clean_up,  // the harness gives a block back
+  clean_up,  // the harness gives a block, an object or a cache back
+  obj_alloc,
+  obj_realloc,
+  obj_free,
+  obj_size,
+  cache_create,
+  cache_destroy,
+  cache_shrink,
+  cache_size,
 };
+
+inline constexpr std::uint16_t no_slot = 0xffff;
 
 struct Request {
   Act act = Act::none;
@@ -60,6 +72,12 @@ struct Request {
   program::In in{};
   std::uint32_t gfp = 0;
   std::uint64_t number = 0;  // bytes, count, or offset (two's complement)
+  // Objects and caches.
+  std::uint16_t of = no_slot;    // the cache; or what a link leads to
+  bool zeroed = false;           // what comes has to be
+  bool overflows = false;        // the product of an array's count and size
+  std::uint32_t slab_flags = 0;  // cache_create; the byte of its constructor is `byte`
+  std::uint64_t align = 0;
 };
 
 Request request_of(const program::Op& op);
@@ -90,10 +108,14 @@ constexpr bool allocates(Act act) { return act == Act::alloc || act == Act::allo
 constexpr bool releases(Act act) {
   return act == Act::release || act == Act::put || act == Act::release_exact || act == Act::clean_up;
 }
-// Is it a function of the page allocator (as opposed to one of the machine, or an access to memory)?
+constexpr bool on_objects(Act act) { return act >= Act::obj_alloc; }
+constexpr bool on_the_chain(Act act) {  // may sleep, whatever it does
+  return act == Act::cache_create || act == Act::cache_destroy || act == Act::cache_shrink;
+}
+// Is it a function of the allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {
   return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address ||
-         act == Act::nr_free;
+         act == Act::nr_free || on_objects(act);
 }
 
 }  // namespace memtorture::oracle

@@ -11,6 +11,9 @@
 //   reclaim.cpp    reclaim, clients, OOM
 //   kswapd.cpp     what a woken kswapd owes
 //   layers.cpp     requests of other layers
+//   objects.cpp    kmalloc and objects of caches
+//   caches.cpp     caches: creation, destruction, shrinking
+//   object_memory.cpp   who reads and writes objects
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -25,8 +28,10 @@
 
 #include "model/oracle/entitlement.h"
 #include "model/oracle/ledger.h"
+#include "model/oracle/object_ledger.h"
 #include "model/oracle/request.h"
 #include "model/oracle/rules.h"
+#include "model/oracle/slab_geometry.h"
 
 namespace memtorture::oracle {
 
@@ -44,11 +49,15 @@ inline constexpr unsigned contexts_max =
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
+enum class Held : std::uint8_t { block, object, cache };
+
 struct Slot {
   std::uint32_t run = 0;  // filled in this run?
+  Held what = Held::block;
   Pfn first = machine::no_pfn;
-  std::uint32_t object = 0;
-  std::uint32_t serial = 0;  // 0: a wild handle
+  std::uint64_t address = 0;  // of an object; handle of a cache
+  std::uint32_t object = 0;   // index of the object or of the cache
+  std::uint32_t serial = 0;   // 0: a wild handle
   std::uint32_t frames = 0;
 };
 
@@ -131,7 +140,20 @@ struct Flight : FlightState {
   }
 };
 
+// What an operation on objects keeps beyond its Flight.
+struct ObjectFlight {
+  std::uint64_t changes = 0;     // State::object_changes at the call
+  bool alone = false;            // nobody else was in the middle of an operation on objects at the call
+  bool asked = false;            // for pages
+  bool refused = false;          // by the page layer, at least once
+  bool doomed = false;           // the name is taken, or the cache busy: what it must come to
+  std::uint32_t cache = 0;       // index + 1 of the cache that it is on; 0: none
+  Piece lent = {};               // serial 0: none. krealloc: what it may give up
+  std::uint64_t old_usable = 0;  // krealloc of a live object
+};
+
 struct ContextState {
+  ObjectFlight object;
   bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
   std::vector<Flight> outer;               // what it was doing when a layer began a request of its own
@@ -170,6 +192,11 @@ struct Oracle::State {
   unsigned handling = 0;                 // contexts that are taking, dropping or splitting a block
   unsigned mutators = 0;                 // contexts in the middle of something that changes free memory
   unsigned contexts_used = 0;
+  ObjectLedger objects;
+  std::vector<CacheRecord> caches;
+  bool has_objects = false;
+  unsigned object_ops = 0;           // operations on objects that are in flight
+  std::uint64_t object_changes = 0;  // ... and that were begun so far
   std::vector<Slot> slots;
   std::uint32_t run = 0, serial = 0;
   machine::Shape shape;
@@ -193,6 +220,11 @@ struct Oracle::State {
   Ruling on_call(const Event&, ContextState&);
   Ruling on_result(const Event&, ContextState&);
   static unsigned index_of(ContextId who);
+  Pfn frame_of(std::uint64_t address) const {  // no_pfn: no address of memory
+    const std::uint64_t frame = (address - machine::Ram::linear_base) >> shape.page_shift;
+    return address < machine::Ram::linear_base || frame >= geometry.frames() ? machine::no_pfn
+                                                                             : static_cast<Pfn>(frame);
+  }
   bool is_high(Pfn frame) const {  // of a frame below frames()
     return (std::uint64_t{frame} << shape.page_shift) >=
            shape.zone_end_bytes[machine::index_of(machine::ZoneKind::normal)];
@@ -203,7 +235,9 @@ struct Oracle::State {
     for (unsigned i = 0; i != self.contexts_used; ++i) f(self.contexts[i]);
     for (unsigned i = program::programs_max; i != contexts_max; ++i) f(self.contexts[i]);
   }
-  Slot* slot(std::uint16_t index) { return index < slots.size() && slots[index].run == run ? &slots[index] : nullptr; }
+  Slot* slot(std::uint16_t index, Held what = Held::block) {
+    return index < slots.size() && slots[index].run == run && slots[index].what == what ? &slots[index] : nullptr;
+  }
   void fill_slot(std::uint16_t index, const Slot& slot);
   [[gnu::cold, gnu::noinline]] Ruling broken(RuleId rule, Pfn pfn, std::string detail);
   [[gnu::cold, gnu::noinline]] Ruling crime(RuleId rule, Pfn pfn, std::string detail);
@@ -330,10 +364,48 @@ struct Oracle::State {
   // layers.cpp
   Flight& open_inner(const Event&, ContextState&, const Request&);
   Ruling close_inner(const Event&, ContextState&, Ruling);
+  Ruling judge_need(const Event&, ContextState&);
   Ruling on_layer_requests(const Event&, ContextState&, unsigned index);
   Ruling on_layer_granted(const Event&, ContextState&, unsigned index);
   Ruling on_layer_releases(const Event&, ContextState&);
   Ruling on_layer_released(const Event&, ContextState&);
+
+  // objects.cpp
+  enum class Due : std::uint8_t { null, zero_size, object };
+  Due due(const Request&) const;
+  Ruling call_object(const Event&, ContextState&);
+  Ruling call_obj_alloc(ContextState&);
+  Ruling call_obj_free(ContextState&);
+  Ruling free_of_no_object(ContextState&, std::uint64_t address);
+  Ruling surrender(ContextState&, const Slot&, std::uint32_t cache);
+  std::uint32_t owned(const Slot&) const;
+  Ruling judge_object(const Event&, ContextState&);
+  Ruling judge_obj_result(const Event&, ContextState&);
+  Ruling grant_object(const Event&, ContextState&);
+  Ruling judge_place(std::uint64_t address, std::uint64_t usable, std::uint64_t align, bool dma);
+  Ruling judge_realloc(const Event&, ContextState&);
+  Ruling keep_old(ContextState&, bool in_place);
+  Ruling judge_ksize(const Event&, Flight&);
+  Ruling clean_up_of_object(const Event&, ContextState&);
+  Ruling end_objects();
+
+  // caches.cpp
+  CacheRecord* live_cache(std::uint16_t slot);
+  bool cache_may_be_made(const Request&) const;
+  Ruling call_cache_create(ContextState&);
+  Ruling call_cache_end(ContextState&);
+  Ruling chain_call(Flight&, Ruling);
+  Ruling judge_cache_create(const Event&, ContextState&);
+  Ruling judge_cache_end(const Event&, ContextState&);
+  Ruling judge_cache_size(const Event&, ContextState&);
+  bool undisturbed(const ContextState& state) const {  // no other operation on objects since the call
+    return state.object.alone && state.object.changes == object_changes;
+  }
+
+  // object_memory.cpp
+  Ruling call_object_memory(ContextState&, const Slot&);
+  Ruling object_poke(Flight&, const Slot&);
+  Ruling judge_object_contents(const Event&);
 
   // audit.cpp
   struct Auditor;

@@ -11,11 +11,34 @@ namespace {
 using namespace subject;
 
 constexpr std::uint32_t default_weights[actions] = {
-    /*alloc*/ 30,        /*alloc_large*/ 12, /*alloc_node*/ 6, /*alloc_address*/ 10, /*alloc_exact*/ 6,
-    /*alloc_too_big*/ 2, /*release*/ 34,
-    /*references*/ 8,    /*split*/ 5,        /*contents*/ 12,  /*look*/ 6,           /*burst*/ 3,
-    /*drain*/ 3,         /*min_free*/ 2,     /*clients*/ 6,
-    /*whole_again*/ 2,   /*section*/ 8,      /*scope*/ 4,      /*mutex*/ 3,          /*sleep*/ 4};
+    /*alloc*/ 30,
+    /*alloc_large*/ 12,
+    /*alloc_node*/ 6,
+    /*alloc_address*/ 10,
+    /*alloc_exact*/ 6,
+    /*alloc_too_big*/ 2,
+    /*release*/ 34,
+    /*references*/ 8,
+    /*split*/ 5,
+    /*contents*/ 12,
+    /*look*/ 6,
+    /*burst*/ 3,
+    /*drain*/ 3,
+    /*min_free*/ 2,
+    /*clients*/ 6,
+    /*whole_again*/ 2,
+    /*section*/ 8,
+    /*scope*/ 4,
+    /*mutex*/ 3,
+    /*sleep*/ 4,
+    /*object*/ 40,
+    /*object_burst*/ 5,
+    /*object_release*/ 40,
+    /*object_use*/ 16,
+    /*object_move*/ 8,
+    /*object_hand_over*/ 5,
+    /*object_odd*/ 3,
+    /*cache*/ 12};
 
 std::uint64_t pages_of(std::uint8_t order) {
   return std::uint64_t{1} << std::min<unsigned>(order, machine::orders_max);
@@ -23,16 +46,23 @@ std::uint64_t pages_of(std::uint8_t order) {
 
 }  // namespace
 
-Style random_style(Random& random) {
+Style random_style(Random& random, const machine::Shape& shape) {
+  const bool has_objects = shape.objects != machine::ObjectLayer::none;
+  // Where there are objects, pages are often only what they are made of.
+  const bool pages_too = !has_objects || random.percent(60);
   Style style;
   for (std::size_t i = 0; i < actions; ++i) {
     style.weights[i] = default_weights[i];
     if (random.percent(30)) style.weights[i] = 0;
     if (random.percent(20)) style.weights[i] *= 6;
+    if (i >= first_object_action && !has_objects) style.weights[i] = 0;
+    if (i < static_cast<unsigned>(Action::clients) && !pages_too) style.weights[i] = 0;
   }
+  if (has_objects) style.weights[first_object_action] += default_weights[first_object_action] / 4;
   // Something must be allocated, or nothing is ever tried.
-  if (style.weights[static_cast<unsigned>(Action::alloc)] + style.weights[static_cast<unsigned>(Action::alloc_large)] ==
-      0) {
+  if (pages_too &&
+      style.weights[static_cast<unsigned>(Action::alloc)] + style.weights[static_cast<unsigned>(Action::alloc_large)] ==
+          0) {
     style.weights[static_cast<unsigned>(Action::alloc)] = default_weights[0];
   }
   style.burst_max = random.percent(25) ? 300 : 48;
@@ -48,6 +78,7 @@ void Author::act() {
     while (dice >= style_.weights[chosen]) dice -= style_.weights[chosen++];
     if (perform(static_cast<Action>(chosen))) return;
   }
+  if (has_objects()) return own_object(some_size(), false);
   alloc(0);
 }
 
@@ -98,8 +129,8 @@ bool Author::perform(Action action) {
     case Action::sleep:
       if (is_sleepable()) sleep();
       return is_sleepable();
+    default: return perform_on_objects(action);
   }
-  return false;
 }
 
 Slot Author::fresh() { return add_slot(case_); }
@@ -143,6 +174,12 @@ void Author::settle() {
   while (!owned_.empty()) {
     const Block block = disown(random_.percent(50) ? owned_.size() - 1 : some_block());
     if (!random_.percent(kept)) free_all_parts(block);
+  }
+  while (!objects_.empty()) {
+    const std::size_t index = random_.percent(50) ? objects_.size() - 1 : some_object();
+    const OwnObject object = objects_[index];
+    objects_.erase(objects_.begin() + static_cast<std::ptrdiff_t>(index));
+    if (!random_.percent(kept)) give_back(object);
   }
 }
 

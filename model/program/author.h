@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <set>
 #include <vector>
 
 #include "model/program/case.h"
@@ -33,8 +34,17 @@ enum class Action : std::uint8_t {
   scope,
   mutex,
   sleep,
+  object,  // from here on: objects and caches
+  object_burst,
+  object_release,
+  object_use,
+  object_move,
+  object_hand_over,
+  object_odd,
+  cache,
 };
-inline constexpr std::size_t actions = 20;
+inline constexpr std::size_t actions = 28;
+inline constexpr std::size_t first_object_action = 20;
 
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
 
@@ -44,7 +54,7 @@ struct Style {
   std::uint64_t pages_taken = 0;
   std::uint32_t burst_max = 64;
 };
-Style random_style(Random& random);
+Style random_style(Random& random, const machine::Shape& shape);
 
 class Author {
  public:
@@ -111,11 +121,48 @@ class Author {
   void inside(const Op& enter, const Op& leave, bool atomic);
   std::size_t some_block() { return random_.below(static_cast<std::uint32_t>(owned_.size())); }
 
+  // Objects and caches (author_objects.cpp).
+  struct OwnObject {
+    Slot slot = 0;
+    std::uint64_t bytes = 0;  // at least
+    Slot cache = 0;
+    bool of_cache = false;
+    bool constructed = false;
+  };
+  struct Cache {
+    Slot slot = 0;
+    std::uint64_t bytes = 0;
+    bool dma = false;
+    bool constructed = false;
+  };
+  bool has_objects() const;
+  bool has_caches() const;
+  bool perform_on_objects(Action action);
+  std::uint64_t some_size();
+  subject::gfp_t object_gfp(std::uint64_t bytes, bool dma);
+  Slot object_of(const Cache& cache);
+  Slot kmalloced(std::uint64_t bytes);
+  Node some_node();
+  void own_object(std::uint64_t bytes, bool of_cache);
+  void release_object(std::size_t index);
+  void give_back(const OwnObject& object);
+  void use_object();
+  void move_object();
+  void hand_over();
+  void odd_object();
+  void cache();
+  void create_cache();
+  void object_burst();
+  std::size_t some_object() { return random_.below(static_cast<std::uint32_t>(objects_.size())); }
+
   Case& case_;
   std::size_t program_;
   Style& style_;
   Random& random_;
   std::vector<Block> owned_;
+  std::vector<OwnObject> objects_;
+  std::vector<Cache> caches_;
+  std::set<Slot> handed_out_;  // caches of which another program has objects
   unsigned atomic_depth_ = 0;  // sections with preemption, softirqs or interrupts off
   unsigned sections_ = 0;      // of any kind: how deep
   bool has_lock_ = false;      // holds a spinlock or mutex: takes no second one, so there is no order to get wrong

@@ -162,8 +162,9 @@ class Decoder {
     has_ended_ = false;
     auto& ops = case_.programs.back().ops;
     if (ops.size() == ops_max) return;
-    if (Out* out = field_of<Out>(op)) out->slot = slot(out->slot);
-    if (In* in = field_of<In>(op)) in->slot = slot(in->slot);
+    for_each_field(op, [&](auto& field) {
+      if constexpr (requires { field.slot; }) field.slot = slot(field.slot);
+    });
     ops.push_back(op);
   }
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <span>
 #include <vector>
 
@@ -58,6 +59,29 @@ inline constexpr auto gfp_usual = [] {
                                gfp_dma | gfp_highmem,
                                GFP_ATOMIC | gfp_nofail};
 }();
+inline constexpr auto slab_flags_usual = [] {
+  using namespace subject;
+  return std::array<slab_flags_t, 20>{0,
+                                      SLAB_HWCACHE_ALIGN,
+                                      SLAB_PANIC,
+                                      SLAB_HWCACHE_ALIGN | SLAB_PANIC,
+                                      SLAB_RECLAIM_ACCOUNT,
+                                      SLAB_RECLAIM_ACCOUNT | SLAB_HWCACHE_ALIGN,
+                                      SLAB_CACHE_DMA,
+                                      SLAB_CACHE_DMA | SLAB_HWCACHE_ALIGN,
+                                      SLAB_POISON,
+                                      SLAB_RED_ZONE,
+                                      SLAB_RED_ZONE | SLAB_POISON,
+                                      SLAB_DEBUG_FREE,
+                                      SLAB_DEBUG_FREE | SLAB_RED_ZONE | SLAB_POISON | SLAB_STORE_USER,
+                                      SLAB_STORE_USER,
+                                      SLAB_HWCACHE_ALIGN | SLAB_POISON,
+                                      SLAB_DESTROY_BY_RCU,
+                                      SLAB_NOLEAKTRACE,
+                                      SLAB_MEM_SPREAD,
+                                      SLAB_NOTRACK | SLAB_TRACE,
+                                      1};  // no such flag
+}();
 inline constexpr std::array<std::uint8_t, 16> order_usual = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 0, 1, 2};
 
 inline constexpr std::uint8_t slots_usual = 32;
@@ -95,14 +119,32 @@ class ByteReader {
     gfp.bits =
         code < 0xe0 ? gfp_usual[code % gfp_usual.size()] : static_cast<subject::gfp_t>(number()) & subject::gfp_known;
   }
+  void field(Of& of) { of.slot = slot(byte()); }
+  void field(Align& align) {  // 0, 1, 2, 4 ... 2^21
+    const std::uint8_t code = byte();
+    align.value = code < 0xc0 ? (code % 23 == 0 ? 0 : std::uint64_t{1} << (code % 23 - 1)) : number();
+  }
+  void field(SlabFlags& flags) {
+    const std::uint8_t code = byte();
+    flags.bits =
+        code < 0xe0 ? slab_flags_usual[code % slab_flags_usual.size()] : static_cast<subject::slab_flags_t>(number());
+  }
   void field(Order& order) {
     const std::uint8_t code = byte();
     order.value = code < 0xf0 ? order_usual[code % order_usual.size()] : byte();
   }
   void field(Node& node) { node.value = static_cast<std::int8_t>(byte() % (machine::nodes_max + 1) - 1); }
   void field(Bytes& bytes) {
-    const std::uint8_t code = byte();  // 0..0xbf: pages of 4 KiB, less or more one byte
-    bytes.value = code < 0xc0 ? (std::uint64_t{code} / 3 + 1) * 4096 + code % 3 - 1 : number();
+    // Below 0x80: pages of 4 KiB; below 0xe0: powers of two from 8 on, and half of the next; less or more one byte.
+    const std::uint8_t code = byte();
+    if (code < 0x80) {
+      bytes.value = (std::uint64_t{code} / 3 + 1) * 4096 + code % 3 - 1;
+    } else if (code < 0xe0) {
+      const unsigned step = (code - 0x80U) / 3;
+      bytes.value = (std::uint64_t{8 + step % 2 * 4} << step / 2) + code % 3 - 1;
+    } else {
+      bytes.value = number();
+    }
   }
   void field(Offset& offset) {
     const std::uint64_t zigzag = number();
@@ -145,6 +187,19 @@ class ByteWriter {
     byte(0xe0);
     number(gfp.bits);
   }
+  void field(Of of) { slot(of.slot, 0); }
+  void field(Align align) {
+    if (align.value == 0) return byte(0);
+    if (std::has_single_bit(align.value) && std::countr_zero(align.value) < 22)
+      return byte(static_cast<std::uint8_t>(std::countr_zero(align.value) + 1));
+    byte(0xc0);
+    number(align.value);
+  }
+  void field(SlabFlags flags) {
+    if (usual(slab_flags_usual, flags.bits)) return;
+    byte(0xe0);
+    number(flags.bits);
+  }
   void field(Order order) {
     if (usual(order_usual, order.value)) return;
     byte(0xf0);
@@ -152,11 +207,12 @@ class ByteWriter {
   }
   void field(Node node) { byte(static_cast<std::uint8_t>(node.value + 1)); }
   void field(Bytes bytes) {
-    const std::uint64_t pages = (bytes.value + 1) / 4096, rest = (bytes.value + 1) % 4096;
-    if (bytes.value != ~std::uint64_t{0} && pages >= 1 && pages <= 64 && rest < 3) {
-      return byte(static_cast<std::uint8_t>((pages - 1) * 3 + rest));
+    for (std::uint8_t code = 0; code != 0xe0; ++code) {  // not a hot path
+      Bytes known;
+      ByteReader(std::span(&code, 1)).field(known);
+      if (known == bytes) return byte(code);
     }
-    byte(0xc0);
+    byte(0xe0);
     number(bytes.value);
   }
   void field(Offset offset) {

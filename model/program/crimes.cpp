@@ -130,6 +130,7 @@ constexpr Crime in_tasks[] = {sleep_preempt_off, sleep_irqs_off, sleep_locked, u
 }  // namespace
 
 void commit_crime(Author& a) {
+  if (a.the_case().shape.objects != machine::ObjectLayer::none && a.random().percent(70)) return commit_object_crime(a);
   const machine::ContextKind kind = a.program().kind;
   if (kind == machine::ContextKind::nmi) return enter_from_nmi(a);
   if (kind == machine::ContextKind::task && a.random().percent(30)) return one_of(in_tasks, a.random())(a);

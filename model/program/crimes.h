@@ -5,6 +5,8 @@
 
 namespace memtorture::program {
 
-void commit_crime(Author& author);  // one that this program's context can commit
+// One that this program's context can commit.
+void commit_crime(Author& author);
+void commit_object_crime(Author& author);  // on a machine with objects
 
 }  // namespace memtorture::program

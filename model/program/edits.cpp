@@ -97,8 +97,9 @@ void drop_unused_slots(Case& c) {
   };
   for (Program& program : c.programs) {
     for (Op& op : program.ops) {
-      if (Out* out = field_of<Out>(op)) renumber(out->slot);
-      if (In* in = field_of<In>(op)) renumber(in->slot);
+      for_each_field(op, [&](auto& field) {
+        if constexpr (requires { field.slot; }) renumber(field.slot);
+      });
     }
   }
   c.slot_names = std::move(names);

@@ -4,18 +4,19 @@
 
 #include <cstdint>
 
+#include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
 namespace memtorture::program {
 
-using Slot = std::uint16_t;  // index into Case::slot_names; a slot holds the handle of one allocation
+using Slot = std::uint16_t;  // index into Case::slot_names; a slot holds the handle of one block, object or cache
 inline constexpr Slot slots_max = 4096;
 
 struct Out {
   Slot slot = 0;
   friend bool operator==(Out, Out) = default;
 };  // "p = ..."; assigning again is legal
-struct In {  // "p" or "p+3": frames into the block
+struct In {  // "p" or "p+3": frames into a block, bytes into an object
   Slot slot = 0;
   std::uint16_t offset = 0;
   friend bool operator==(In, In) = default;
@@ -63,6 +64,18 @@ struct Client {
 struct Flaw {
   subject::Blemish value{};
   friend bool operator==(Flaw, Flaw) = default;
+};
+struct Of {
+  Slot slot = 0;
+  friend bool operator==(Of, Of) = default;
+};  // "c": a second slot, that of the cache or object which the operation is with
+struct Align {
+  std::uint64_t value = 0;
+  friend bool operator==(Align, Align) = default;
+};  // bytes; a power of two, or 0: what is usual
+struct SlabFlags {
+  subject::slab_flags_t bits = 0;
+  friend bool operator==(SlabFlags, SlabFlags) = default;
 };
 inline constexpr unsigned nesting_max = 32;  // what a program can have open at once: masks, locks, scopes
 inline constexpr unsigned locks_max = 4;     // spinlocks, mutexes and wait queues that programs can name, of each

@@ -14,11 +14,11 @@ using machine::ContextKind;
 
 class Generator {
  public:
-  Generator(std::uint64_t seed, const GenerateOptions& options)
-      : options_(options), random_(seed), style_(random_style(random_)) {}
+  Generator(std::uint64_t seed, const GenerateOptions& options) : options_(options), random_(seed) {}
 
   Case generate() {
     shape();
+    style_ = random_style(random_, case_.shape);
     has_contexts_ = random_.percent(options_.contexts);
     if (!has_contexts_) {
       for (const Action action : {Action::section, Action::scope, Action::mutex, Action::sleep})

@@ -97,6 +97,11 @@ class Judge {
     depth_ = 0;
     const bool is_task = program.kind == ContextKind::task;
     for (const Op& op : program.ops) {
+      const In* const on = field_of<In>(op);
+      if (is_for_objects(op) || (on != nullptr && about_objects_.contains(on->slot))) {
+        if (const Out* out = field_of<Out>(op)) about_objects_.insert(out->slot);
+        continue;
+      }
       if (const Out* out = field_of<Out>(op)) {
         allocate(op, *out, is_task);
         blame(program.kind == ContextKind::nmi);
@@ -192,9 +197,126 @@ class Judge {
   }
 
   const Case& case_;
+  std::set<Slot> about_objects_;  // ObjectJudge's business
   std::map<Place, Unit> units_;
   std::set<Slot> assigned_;
   int depth_ = 0;
+  unsigned crimes_ = 0;
+};
+
+// The same for objects and caches. An object may be given up by another program, once, and by nobody else.
+class ObjectJudge {
+ public:
+  explicit ObjectJudge(const Case& c) : case_(c) {}
+
+  unsigned crimes() {
+    for (const Program& program : case_.programs) collect(program);
+    for (const Program& program : case_.programs) judge(program);
+    return crimes_;
+  }
+
+ private:
+  struct Known {
+    std::uint64_t bytes = 0;
+    std::optional<Slot> cache;
+    bool constructed = false;
+    unsigned frees = 0;
+  };
+  struct Made {
+    std::uint64_t bytes;
+    bool dma, constructed;
+  };
+
+  void blame(bool is_crime) { crimes_ += is_crime ? 1 : 0; }
+  static bool gives_up(const Op& op) {
+    return std::holds_alternative<Kfree>(op) || std::holds_alternative<Kzfree>(op) ||
+           std::holds_alternative<CacheFree>(op);
+  }
+
+  void collect(const Program& program) {
+    for (const Op& op : program.ops) {
+      if (!is_for_objects(op)) continue;
+      const Out* out = field_of<Out>(op);
+      if (const auto* create = std::get_if<CacheCreate>(&op)) {
+        const bool is_new =
+            caches_
+                .try_emplace(out->slot, Made{create->bytes.value, (create->flags.bits & subject::SLAB_CACHE_DMA) != 0,
+                                             create->ctor.value != 0})
+                .second;
+        blame(!is_new || create->bytes.value < 8 || (create->align.value & (create->align.value - 1)) != 0);
+      } else if (std::holds_alternative<Krealloc>(op)) {
+        blame(out->slot != field_of<In>(op)->slot || !objects_.contains(out->slot));
+      } else if (out != nullptr) {
+        Known known;
+        if (const Bytes* bytes = field_of<Bytes>(op)) known.bytes = bytes->value;
+        if (const auto* array = std::get_if<Kcalloc>(&op)) known.bytes *= array->n.value;
+        if (const Of* of = field_of<Of>(op)) {
+          blame(!caches_.contains(of->slot));
+          known.cache = of->slot;
+          known.bytes = caches_[of->slot].bytes;
+          known.constructed = caches_[of->slot].constructed;
+          const bool dma = (field_of<Gfp>(op)->bits & subject::gfp_dma) != 0;
+          blame(dma != caches_[of->slot].dma || (known.constructed && std::holds_alternative<CacheZalloc>(op)));
+        }
+        blame(!objects_.try_emplace(out->slot, known).second);
+      }
+    }
+  }
+
+  void judge(const Program& program) {
+    std::set<Slot> gone;
+    int depth = 0;
+    for (const Op& op : program.ops) {
+      const auto is = [&]<class... T>() { return (std::holds_alternative<T>(op) || ...); };
+      if (is.operator()<PreemptDisable, LocalIrqSave, LocalBhDisable, SpinLockOp>()) ++depth;
+      if (is.operator()<PreemptEnable, LocalIrqRestore, LocalBhEnable, SpinUnlockOp>()) --depth;
+      const bool is_atomic = depth > 0 || program.kind != ContextKind::task;
+      const In* in = field_of<In>(op);
+      if (in != nullptr && objects_.contains(in->slot)) use(op, *in, gone);
+      if (!is_for_objects(op)) continue;
+      blame(program.kind == ContextKind::nmi);
+      blame(is_atomic && is.operator()<CacheCreate, CacheDestroy, CacheShrink>());
+      if (const Gfp* gfp = field_of<Gfp>(op)) {
+        blame(is_atomic && (gfp->bits & subject::gfp_wait) != 0);
+        blame((gfp->bits & (subject::gfp_highmem | subject::gfp_dma32 | subject::gfp_nofail)) != 0);
+      }
+      if (const Of* of = field_of<Of>(op); of != nullptr && caches_.contains(of->slot)) {
+        blame(gone.contains(of->slot));
+        if (is.operator()<CacheDestroy>()) {
+          gone.insert(of->slot);
+          for (const auto& [slot, known] : objects_)
+            blame(known.cache == of->slot && !gone.contains(slot) && seen(program, slot, op));
+        }
+      }
+    }
+  }
+
+  // Was the slot filled in this program before this operation?
+  static bool seen(const Program& program, Slot slot, const Op& before) {
+    for (const Op& op : program.ops) {
+      if (&op == &before) return false;
+      if (const Out* out = field_of<Out>(op); out != nullptr && out->slot == slot) return true;
+    }
+    return false;
+  }
+
+  void use(const Op& op, In in, std::set<Slot>& gone) {
+    Known& known = objects_[in.slot];
+    blame(in.offset != 0 || gone.contains(in.slot));
+    blame(std::holds_alternative<Poke>(op) || std::holds_alternative<Forget>(op));
+    if (const auto* peek = std::get_if<Peek>(&op))
+      blame(peek->at.value < 0 || static_cast<std::uint64_t>(peek->at.value) >= known.bytes);
+    if (const auto* free = std::get_if<CacheFree>(&op)) blame(known.cache != free->cache.slot);
+    if (const auto* move = std::get_if<Krealloc>(&op))
+      known.bytes = std::min(known.bytes, move->bytes.value);  // whether it was granted or not
+    if (!gives_up(op)) return;
+    blame(++known.frees > 1 || (known.constructed && std::holds_alternative<Kzfree>(op)));
+    gone.insert(in.slot);
+  }
+
+  const Case& case_;
+  std::map<Slot, Known> objects_;
+  std::map<Slot, Made> caches_;
   unsigned crimes_ = 0;
 };
 
@@ -203,6 +325,7 @@ TEST(Generate, WithoutCrimesThereAreNone) {
   for (std::uint64_t seed = 0; seed < 2000; ++seed) {
     const Case c = generate(seed, {.crimes = 0, .contexts = 80});
     ASSERT_EQ(Judge(c).crimes(), 0U) << "seed " << seed << "\n" << print(c);
+    ASSERT_EQ(ObjectJudge(c).crimes(), 0U) << "seed " << seed << "\n" << print(c);
     for (const Program& program : c.programs) ops += program.ops.size();
   }
   EXPECT_GT(ops, 40000U);
@@ -210,8 +333,10 @@ TEST(Generate, WithoutCrimesThereAreNone) {
 
 TEST(Generate, WithCrimesTheJudgeSeesThem) {
   unsigned guilty = 0;
-  for (std::uint64_t seed = 0; seed < 500; ++seed)
-    guilty += Judge(generate(seed, {.crimes = 100})).crimes() > 0 ? 1 : 0;
+  for (std::uint64_t seed = 0; seed < 500; ++seed) {
+    const Case c = generate(seed, {.crimes = 100});
+    guilty += Judge(c).crimes() + ObjectJudge(c).crimes() > 0 ? 1 : 0;
+  }
   EXPECT_GT(guilty, 450U);  // the judge knows no lock recursion, and believes every allocation
 }
 

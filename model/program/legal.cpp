@@ -45,6 +45,7 @@ Why why_illegal_names(const Case& c) {
 // Field types that have values which mean nothing.
 bool is_legal_field(const Case& c, Out out) { return out.slot < c.slot_names.size(); }
 bool is_legal_field(const Case& c, In in) { return in.slot < c.slot_names.size(); }
+bool is_legal_field(const Case& c, Of of) { return of.slot < c.slot_names.size(); }
 bool is_legal_field(const Case&, Gfp gfp) { return (gfp.bits & ~subject::gfp_known) == 0; }
 bool is_legal_field(const Case&, Node node) {
   return node.value >= -1 && node.value < static_cast<int>(machine::nodes_max);

@@ -26,6 +26,11 @@ constexpr std::size_t op_index() {
   return found;
 }
 
+// Is it about objects and caches? They stand together in the variant.
+inline bool is_for_objects(const Op& op) {
+  return op.index() >= op_index<Kmalloc>() && op.index() < op_index<PreemptDisable>();
+}
+
 Op default_op(std::size_t kind);  // kind < op_kinds; all fields at their defaults
 std::optional<std::size_t> find_op(std::string_view name);
 

@@ -6,7 +6,8 @@
 //
 // An operation whose input slot was never filled is skipped, and so is one that would open a 33rd nested thing
 // (nesting_max: the machine's own counts are 8 bits wide). A slot stays filled after its block was freed: using it
-// again is a crime, and the oracle knows.
+// again is a crime, and the oracle knows. What a slot holds decides, too: an operation on objects skips a slot with a
+// block of frames and the other way round, but for the releases, where that is a crime of its own.
 #pragma once
 
 #include <string_view>
@@ -74,6 +75,8 @@ struct Fill { In in; Byte byte; bool operator==(const Fill&) const = default;
   MT_OP("fill", "the owner writes every byte of the block, or with +N of that frame", &Fill::in, &Fill::byte) };
 struct CheckContents { In in; bool operator==(const CheckContents&) const = default;
   MT_OP("check", "the owner verifies what it wrote", &CheckContents::in) };
+struct Peek { In in; Offset at; bool operator==(const Peek&) const = default;
+  MT_OP("peek", "read one byte at an offset, inside or (a crime) outside or after free", &Peek::in, &Peek::at) };
 struct Poke { In in; Offset at; Byte byte; bool operator==(const Poke&) const = default;
   MT_OP("poke", "write one byte at an offset, inside or (a crime) outside or after free", &Poke::in, &Poke::at, &Poke::byte) };
 
@@ -90,6 +93,44 @@ struct ClientAdd { Client kind; Count pages; Gfp gfp; bool operator==(const Clie
   MT_OP("client_add", "a client of the machine allocates pages one by one and keeps them (all of a case together at most 1,048,576)", &ClientAdd::kind, &ClientAdd::pages, &ClientAdd::gfp) };
 struct ClientDrop { Client kind; Count pages; bool operator==(const ClientDrop&) const = default;
   MT_OP("client_drop", "a client gives up pages", &ClientDrop::kind, &ClientDrop::pages) };
+
+// --- objects: on a machine that has them; the slot gets the object, or stays as it was when refused
+struct Kmalloc { Out out; Bytes bytes; Gfp gfp; bool operator==(const Kmalloc&) const = default;
+  MT_OP("kmalloc", "an object of at least so many bytes", &Kmalloc::out, &Kmalloc::bytes, &Kmalloc::gfp) };
+struct Kzalloc { Out out; Bytes bytes; Gfp gfp; bool operator==(const Kzalloc&) const = default;
+  MT_OP("kzalloc", "the same, zeroed", &Kzalloc::out, &Kzalloc::bytes, &Kzalloc::gfp) };
+struct KmallocNode { Out out; Bytes bytes; Gfp gfp; Node node; bool operator==(const KmallocNode&) const = default;
+  MT_OP("kmalloc_node", "the same, preferably of a node", &KmallocNode::out, &KmallocNode::bytes, &KmallocNode::gfp, &KmallocNode::node) };
+struct Kcalloc { Out out; Count n; Bytes bytes; Gfp gfp; bool operator==(const Kcalloc&) const = default;
+  MT_OP("kcalloc", "a zeroed array", &Kcalloc::out, &Kcalloc::n, &Kcalloc::bytes, &Kcalloc::gfp) };
+struct Krealloc { Out out; In in; Bytes bytes; Gfp gfp; bool operator==(const Krealloc&) const = default;
+  MT_OP("krealloc", "an object with the contents of another, which is given up unless it is refused", &Krealloc::out, &Krealloc::in, &Krealloc::bytes, &Krealloc::gfp) };
+struct Ksize { In in; bool operator==(const Ksize&) const = default;
+  MT_OP("ksize", "how many bytes may really be used", &Ksize::in) };
+struct Kfree { In in; bool operator==(const Kfree&) const = default;
+  MT_OP("kfree", "give up an object", &Kfree::in) };
+struct Kzfree { In in; bool operator==(const Kzfree&) const = default;
+  MT_OP("kzfree", "zero it first", &Kzfree::in) };
+struct KfreeNull { bool operator==(const KfreeNull&) const = default;
+  MT_OP("kfree_null", "kfree(NULL): nothing happens") };
+struct CacheCreate { Out out; Bytes bytes; Align align; SlabFlags flags; Byte ctor; bool operator==(const CacheCreate&) const = default;
+  MT_OP("kmem_cache_create", "a cache for objects of one size, named like its slot; constructed objects hold the byte everywhere, 0x00: no constructor", &CacheCreate::out, &CacheCreate::bytes, &CacheCreate::align, &CacheCreate::flags, &CacheCreate::ctor) };
+struct CacheDestroy { Of cache; bool operator==(const CacheDestroy&) const = default;
+  MT_OP("kmem_cache_destroy", "give up a cache; it stays when objects are live", &CacheDestroy::cache) };
+struct CacheShrink { Of cache; bool operator==(const CacheShrink&) const = default;
+  MT_OP("kmem_cache_shrink", "give back every slab without objects", &CacheShrink::cache) };
+struct CacheSize { Of cache; bool operator==(const CacheSize&) const = default;
+  MT_OP("kmem_cache_size", "usable bytes of an object of the cache", &CacheSize::cache) };
+struct CacheAlloc { Out out; Of cache; Gfp gfp; bool operator==(const CacheAlloc&) const = default;
+  MT_OP("kmem_cache_alloc", "an object of a cache", &CacheAlloc::out, &CacheAlloc::cache, &CacheAlloc::gfp) };
+struct CacheAllocNode { Out out; Of cache; Gfp gfp; Node node; bool operator==(const CacheAllocNode&) const = default;
+  MT_OP("kmem_cache_alloc_node", "the same, preferably of a node", &CacheAllocNode::out, &CacheAllocNode::cache, &CacheAllocNode::gfp, &CacheAllocNode::node) };
+struct CacheZalloc { Out out; Of cache; Gfp gfp; bool operator==(const CacheZalloc&) const = default;
+  MT_OP("kmem_cache_zalloc", "the same, zeroed", &CacheZalloc::out, &CacheZalloc::cache, &CacheZalloc::gfp) };
+struct CacheFree { Of cache; In in; bool operator==(const CacheFree&) const = default;
+  MT_OP("kmem_cache_free", "give an object back to its cache", &CacheFree::cache, &CacheFree::in) };
+struct Link { In in; Of to; bool operator==(const Link&) const = default;
+  MT_OP("link", "the owner stores the address of another object in the first word of its own", &Link::in, &Link::to) };
 
 // --- context
 struct PreemptDisable { bool operator==(const PreemptDisable&) const = default; MT_OP("preempt_disable", "no preemption from here") };
@@ -127,11 +168,13 @@ struct Forget { In in; bool operator==(const Forget&) const = default;
 using Op =
     std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
                  AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
-                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Poke, DrainLocalPages,
-                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, PreemptDisable, PreemptEnable,
-                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
-                 MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
-                 NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
+                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
+                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize,
+                 CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, Link, PreemptDisable, PreemptEnable, LocalIrqSave,
+                 LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp, MutexUnlockOp,
+                 WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave, NoioRestore,
+                 NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

@@ -37,6 +37,15 @@ void randomise(Case&, Random& random, Gfp& gfp) {
   if (random.percent(25)) gfp.bits ^= one_of(subject::gfp_table, random).bits;
   if (random.percent(2)) gfp.bits = static_cast<subject::gfp_t>(random.next()) & subject::gfp_known;
 }
+void randomise(Case& c, Random& random, Of& of) { of.slot = some_slot(c, random); }
+void randomise(Case&, Random& random, Align& align) {
+  align.value = random.percent(50) ? 0 : std::uint64_t{1} << random.below(random.percent(90) ? 9 : 24);
+  if (random.percent(4)) align.value = edgy_number(random, 64);
+}
+void randomise(Case&, Random& random, SlabFlags& flags) {
+  flags.bits = one_of(slab_flags_usual, random);
+  if (random.percent(10)) flags.bits |= one_of(slab_flags_usual, random);
+}
 void randomise(Case&, Random& random, Order& order) {
   const std::uint32_t dice = random.below(100);
   order.value = static_cast<std::uint8_t>(dice < 50   ? random.below(3)
@@ -48,7 +57,11 @@ void randomise(Case& c, Random& random, Node& node) {
 }
 void randomise(Case& c, Random& random, Bytes& bytes) {
   const std::uint64_t page = c.shape.page_bytes();
-  bytes.value = random.percent(90) ? page * (1 + random.below(40)) + random.below(3) - 1 : edgy_number(random, 64);
+  const std::uint32_t dice = random.below(100);
+  bytes.value = dice < 45   ? page * (1 + random.below(40)) + random.below(3) - 1
+                : dice < 60 ? random.below(300)
+                : dice < 90 ? edgy_number(random, 23)
+                            : edgy_number(random, 64);
 }
 void randomise(Case& c, Random& random, Offset& offset) {
   const auto page = static_cast<std::int64_t>(c.shape.page_bytes());
@@ -72,7 +85,30 @@ void randomise(Case&, Random& random, Flaw& flaw) {
 }
 
 // What can be done to a block, with the values of its allocation.
+Op object_op_on(Case& c, const Op& allocation, Random& random) {
+  static constexpr std::size_t with_cache[] = {
+      op_index<CacheAlloc>(),  op_index<CacheAlloc>(),   op_index<CacheAllocNode>(), op_index<CacheZalloc>(),
+      op_index<CacheShrink>(), op_index<CacheDestroy>(), op_index<CacheSize>(),      op_index<CacheFree>()};
+  static constexpr std::size_t with_object[] = {
+      op_index<Kfree>(),  op_index<Kfree>(),    op_index<Kfree>(), op_index<CacheFree>(), op_index<CacheFree>(),
+      op_index<Kzfree>(), op_index<Krealloc>(), op_index<Ksize>(), op_index<Fill>(),      op_index<CheckContents>(),
+      op_index<Poke>(),   op_index<Peek>(),     op_index<Link>(),  op_index<Forget>()};
+  const bool cache = std::holds_alternative<CacheCreate>(allocation);
+  Op op = default_op(cache ? one_of(with_cache, random) : one_of(with_object, random));
+  randomise_fields(c, op, random);
+  const Slot slot = field_of<Out>(allocation)->slot;
+  if (In* in = field_of<In>(op); in != nullptr && !cache)
+    *in = {slot, static_cast<std::uint16_t>(random.percent(92) ? 0 : in->offset)};
+  if (Of* of = field_of<Of>(op)) {
+    if (cache) of->slot = slot;
+    if (const Of* its_own = field_of<Of>(allocation); its_own != nullptr && !cache) of->slot = its_own->slot;
+  }
+  if (Out* out = field_of<Out>(op)) out->slot = cache ? add_slot(c) : slot;
+  return op;
+}
+
 Op op_on(Case& c, const Op& allocation, Random& random) {
+  if (is_for_objects(allocation)) return object_op_on(c, allocation, random);
   static constexpr std::size_t kinds[] = {
       op_index<FreePagesOf>(),    op_index<FreePagesOf>(), op_index<FreePages>(),     op_index<FreePages>(),
       op_index<FreePagesExact>(), op_index<Fill>(),        op_index<CheckContents>(), op_index<GetPage>(),
@@ -108,7 +144,10 @@ Site likely_site(const Op& op, Random& random) {
                                    "kswapd.wake", "reclaim.enter",  "irq.enable",  "preempt.enable"};
   static constexpr Site release[] = {"page.put",  "page.free",  "pcp.free",    "pcp.drain",
                                      "zone.lock", "page.merge", "zone.unlock", "irq.enable"};
+  static constexpr Site objects[] = {"slab.alloc", "slab.lock",  "slab.unlock",    "slab.refill", "slab.grow",
+                                     "slab.flush", "irq.enable", "preempt.enable", "page.alloc",  "zone.unlock"};
   if (random.percent(30)) return "op";
+  if (is_for_objects(op)) return one_of(objects, random);
   if (field_of<Gfp>(op)) return one_of(alloc, random);
   if (field_of<In>(op)) return one_of(release, random);
   return one_of(any, random);
@@ -140,8 +179,12 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
       if (field_of<Out>(earlier)) return op_on(c, earlier, random);
     }
   }
+  const bool has_objects = c.shape.objects != machine::ObjectLayer::none;
+  static constexpr std::size_t makers[] = {op_index<Kmalloc>(),    op_index<Kmalloc>(),     op_index<Kzalloc>(),
+                                           op_index<CacheAlloc>(), op_index<CacheCreate>(), op_index<Kcalloc>()};
   const std::size_t kinds = dice < 75 ? op_index<FreePagesOf>() : op_kinds;  // allocations come first in the variant
-  Op op = default_op(random.below(static_cast<std::uint32_t>(kinds)));
+  Op op = default_op(has_objects && random.percent(55) ? one_of(makers, random)
+                                                       : random.below(static_cast<std::uint32_t>(kinds)));
   randomise_fields(c, op, random);
   if (Out* out = field_of<Out>(op); out && random.percent(50)) out->slot = add_slot(c);
   return op;
@@ -158,6 +201,7 @@ machine::Shape random_shape(Random& random) {
 fault::Rule random_rule(const Case& c, Random& random) {
   fault::Rule rule;
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
+  if (c.shape.objects != machine::ObjectLayer::none && random.percent(40)) rule.site = "slab.alloc";
   static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
   rule.probability = one_of(probabilities, random);
   if (rule.probability % 100 != 0) rule.seed = random.below(1000);
@@ -186,7 +230,7 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
                 : dice < 95 ? Move::fail
                             : Move::wake;
   if (d.take.move == Move::fail) {
-    d.at.site = "page.alloc";
+    d.at.site = is_for_objects(ops[d.at.op]) && random.percent(50) ? Site("slab.alloc") : Site("page.alloc");
     return d;
   }
   if (d.take.move == Move::migrate) {

@@ -17,6 +17,9 @@ using machine::Shape;
 // --- weight of a field value: 0 for the simplest
 std::uint64_t weight(Out) { return 0; }
 std::uint64_t weight(In in) { return in.offset; }
+std::uint64_t weight(Of) { return 0; }
+std::uint64_t weight(Align align) { return align.value; }
+std::uint64_t weight(SlabFlags flags) { return static_cast<std::uint64_t>(std::popcount(flags.bits)); }
 std::uint64_t weight(Order order) { return order.value; }
 std::uint64_t weight(Node node) { return static_cast<std::uint64_t>(node.value + 1); }
 std::uint64_t weight(Bytes bytes) {
@@ -43,6 +46,14 @@ std::uint64_t weight(Gfp gfp) {
 
 // --- candidates, simplest first; those that are not lighter are dropped by the caller
 std::vector<Out> candidates(Out) { return {}; }
+std::vector<Of> candidates(Of) { return {}; }
+std::vector<SlabFlags> candidates(SlabFlags flags) {
+  std::vector<SlabFlags> all = {{0}};
+  for (const auto& row : subject::slab_flag_table) {
+    if ((flags.bits & row.bit) != 0) all.push_back({flags.bits & ~row.bit});
+  }
+  return all;
+}
 std::vector<In> candidates(In in) {
   return {{in.slot, 0},
           {in.slot, 1},

@@ -34,8 +34,13 @@ void read(Scanner& scanner, SlotTable& slots, In& in) {
   const std::size_t plus = token.text.find('+');
   in.slot = slots.slot(scanner, {token.text.substr(0, plus), token.column});
   if (plus == std::string_view::npos) return;
-  in.offset = static_cast<std::uint16_t>(scanner.number_in(tail_of(token, plus + 1), "a frame offset", {0, 0xffff}));
+  in.offset = static_cast<std::uint16_t>(scanner.number_in(tail_of(token, plus + 1), "an offset", {0, 0xffff}));
 }
+void read(Scanner& scanner, SlotTable& slots, Of& of) { of.slot = slots.slot(scanner, scanner.take()); }
+void read(Scanner& scanner, SlotTable&, Align& align) {
+  align.value = scanner.take_number("an alignment", {}, Suffix::size);
+}
+void read(Scanner& scanner, SlotTable&, SlabFlags& flags) { flags.bits = read_slab_flags(scanner); }
 void read(Scanner& scanner, SlotTable&, Gfp& gfp) { gfp.bits = read_gfp(scanner); }
 void read(Scanner& scanner, SlotTable&, Order& order) {
   order.value = static_cast<std::uint8_t>(scanner.take_number("an order", {0, 255}));
@@ -75,6 +80,9 @@ void write(Text out, const Case& names, In in) {
   fmt::format_to(out, " {}", names.slot_names[in.slot]);
   if (in.offset != 0) fmt::format_to(out, "+{}", in.offset);
 }
+void write(Text out, const Case& names, Of of) { fmt::format_to(out, " {}", names.slot_names[of.slot]); }
+void write(Text out, const Case&, Align align) { fmt::format_to(out, " {}", print_size(align.value)); }
+void write(Text out, const Case&, SlabFlags flags) { fmt::format_to(out, " {}", print_slab_flags(flags.bits)); }
 void write(Text out, const Case&, Gfp gfp) { fmt::format_to(out, " {}", print_gfp(gfp.bits)); }
 void write(Text out, const Case&, Order order) { fmt::format_to(out, " {}", order.value); }
 void write(Text out, const Case&, Node node) {
@@ -132,21 +140,62 @@ void write_fields(std::string& text, const Op& op, const Case& names) {
   for_each_field(op, [&](const auto& field) { write(std::back_inserter(text), names, field); });
 }
 
-subject::gfp_t read_gfp(Scanner& scanner) {
+namespace {
+
+// f(word) for each part of A|B|C, until the scanner has refused one.
+template <class F>
+void for_each_flag(Scanner& scanner, F&& f) {
   const Token token = scanner.take();
-  subject::gfp_t bits = 0;
-  for (std::size_t at = 0; at <= token.text.size();) {
+  for (std::size_t at = 0; at <= token.text.size() && scanner.ok();) {
     const std::size_t bar = std::min(token.text.find('|', at), token.text.size());
-    const std::string_view word = token.text.substr(at, bar - at);
-    const auto* row = std::ranges::find(subject::gfp_table, word, &subject::GfpRow::name);
-    if (row == std::end(subject::gfp_table)) {
-      scanner.refuse({word, token.column + static_cast<std::uint32_t>(at)}, "a GFP flag", gfp_hint(word));
-      return bits;
-    }
-    bits |= row->bits;
+    f(Token{token.text.substr(at, bar - at), token.column + static_cast<std::uint32_t>(at)});
     at = bar + 1;
   }
+}
+
+}  // namespace
+
+subject::gfp_t read_gfp(Scanner& scanner) {
+  subject::gfp_t bits = 0;
+  for_each_flag(scanner, [&](const Token& word) {
+    const auto* row = std::ranges::find(subject::gfp_table, word.text, &subject::GfpRow::name);
+    if (row == std::end(subject::gfp_table)) return scanner.refuse(word, "a GFP flag", gfp_hint(word.text));
+    bits |= row->bits;
+  });
   return bits;
+}
+
+// Bits that have no name are written as a number: to be refused is what they are for.
+subject::slab_flags_t read_slab_flags(Scanner& scanner) {
+  subject::slab_flags_t bits = 0;
+  for_each_flag(scanner, [&](const Token& word) {
+    if (!word.text.empty() && word.text.front() >= '0' && word.text.front() <= '9') {
+      bits |= static_cast<subject::slab_flags_t>(scanner.number_in(word, "SLAB_ flags or a number", {0, 0xffff'ffff}));
+      return;
+    }
+    const auto* row = std::ranges::find(subject::slab_flag_table, word.text, &subject::SlabFlagRow::name);
+    if (row != std::end(subject::slab_flag_table)) {
+      bits |= row->bit;
+      return;
+    }
+    std::vector<std::string_view> words;
+    for (const auto& known : subject::slab_flag_table) words.push_back(known.name);
+    scanner.refuse(word, "SLAB_ flags or a number", did_you_mean(word.text, words));
+  });
+  return bits;
+}
+
+std::string print_slab_flags(subject::slab_flags_t flags) {
+  if (flags == 0) return "0";
+  std::string text;
+  for (const auto& row : subject::slab_flag_table) {
+    if ((flags & row.bit) == 0) continue;
+    if (!text.empty()) text += '|';
+    text += row.name;
+  }
+  const subject::slab_flags_t rest = flags & ~subject::slab_flags_known;
+  if (rest != 0) text += fmt::format("{}{:#x}", text.empty() ? "" : "|", rest);
+  return text;
 }
 
 // One type at most, then modifiers: GFP_ATOMIC|GFP_KERNEL is the same set of bits as GFP_KERNEL|__GFP_HIGH but does not

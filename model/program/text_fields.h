@@ -26,5 +26,7 @@ void read_fields(Scanner& scanner, SlotTable& slots, Op& op);
 void write_fields(std::string& text, const Op& op, const Case& names);
 
 subject::gfp_t read_gfp(Scanner& scanner);
+subject::slab_flags_t read_slab_flags(Scanner& scanner);
+std::string print_slab_flags(subject::slab_flags_t flags);
 
 }  // namespace memtorture::program

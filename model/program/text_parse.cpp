@@ -291,10 +291,10 @@ void Parser::operation(Scanner& scanner) {
   Op op = default_op(*kind);
   Out* out = field_of<Out>(op);
   if (assigned && out == nullptr)
-    return scanner.refuse(name, "an operation that returns a block",
-                          fmt::format("{} returns none: write it without '{} ='", name.text, first.text));
+    return scanner.refuse(name, "an operation that fills a slot",
+                          fmt::format("{} fills none: write it without '{} ='", name.text, first.text));
   if (!assigned && out != nullptr)
-    return scanner.refuse(name, "a slot for the block", fmt::format("write: p = {} ...", name.text));
+    return scanner.refuse(name, "a slot to fill", fmt::format("write: p = {} ...", name.text));
   if (out != nullptr) out->slot = *assigned;
   read_fields(scanner, slots_, op);
   program.ops.push_back(op);

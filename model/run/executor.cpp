@@ -53,6 +53,13 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   left_.assign(programs, 0);
   if (orphans_.size() < programs) orphans_.resize(programs);
   for (auto& orphans : orphans_) orphans.clear();
+  for (auto* lists : {&lost_, &caches_}) {
+    if (lists->size() < programs) lists->resize(programs);
+    for (auto& list : *lists) list.clear();
+  }
+  if (constructors_.size() < programs) constructors_.resize(programs);
+  for (auto& constructors : constructors_) constructors.clear();
+  use_objects(nullptr, nullptr);
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
@@ -149,7 +156,8 @@ void Executor::granted(program::Out out, const Granted& block) {
   if (inline_judgement()) --operations_in_flight_;
   tape_.emit(event);
   if (block.first == no_pfn || !inside) return audit_if_due();
-  stamp(refill(out, {.first = block.first,
+  stamp(refill(out, {.what = Held::block,
+                     .first = block.first,
                      .frames = block.frames,
                      .bytes = block.bytes,
                      .references = 1,
@@ -164,7 +172,13 @@ void Executor::granted(program::Out out, const Granted& block) {
 // A slot gets a new handle; a live block that it held is remembered for the clean-up.
 Holding& Executor::refill(program::Out out, const Holding& fresh) {
   Holding& holding = slots_[out.slot];
-  if (holding.references != 0) orphan(holding.first);
+  if (holding.references != 0) {
+    if (holding.what == Held::object) {
+      lost_[machine::current().id].push_back(holding.address);
+    } else {
+      orphan(holding.first);
+    }
+  }
   return holding = fresh;
 }
 
@@ -182,7 +196,7 @@ void Executor::allocated_at(program::Out out, std::uint64_t address, unsigned or
 
 Holding* Executor::holding(program::In in) {
   Holding& holding = slots_[in.slot];
-  return holding.first == no_pfn ? nullptr : &holding;
+  return holding.what == Held::block ? &holding : nullptr;
 }
 
 bool Executor::is_high(Pfn pfn) const {
@@ -319,8 +333,9 @@ void Executor::free_if_live(Pfn frame) {
 void Executor::run_cleaner(void* executor) {
   Executor& self = *static_cast<Executor*>(executor);
   machine::begin_operation(harness_op);
+  self.clean_up_objects();
   for (const Holding& holding : self.slots_) {
-    if (holding.first != no_pfn) self.free_if_live(holding.first);
+    if (holding.what == Held::block) self.free_if_live(holding.first);
   }
   for (const auto& orphans : self.orphans_) {
     for (const Pfn frame : orphans) self.free_if_live(frame);

@@ -12,9 +12,11 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "allocator/machine/machine.h"
+#include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 #include "model/program/case.h"
 #include "model/run/tape.h"
@@ -24,10 +26,15 @@ namespace memtorture::run {
 // What the owner of a block last wrote.
 enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
 
+enum class Held : std::uint8_t { nothing, block, object, cache };
+
 struct Holding {  // one slot
+  Held what = Held::nothing;
+  std::uint8_t ctor = 0;      // of a cache, or the cache of an object: what constructed objects hold; 0: no constructor
+  std::uint64_t address = 0;  // of an object; handle of a cache
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
-  std::uint64_t bytes = 0;       // asked for, alloc_pages_exact
+  std::uint64_t bytes = 0;       // asked for: alloc_pages_exact, objects; of an object of a cache: what it was made for
   std::uint32_t references = 0;  // 0: given up; see add_references()
   std::uint8_t order = 0;
   bool compound = false;
@@ -66,6 +73,10 @@ class Executor {
 
   void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
              machine::Machine& machine);
+  void use_objects(subject::Objects* objects, subject::ObjectsView* view) {  // after start(); null: there are none
+    objects_ = objects;
+    objects_view_ = view;
+  }
   std::span<const machine::Strand> strands();  // one a program
   machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
@@ -76,6 +87,11 @@ class Executor {
   struct Task {
     Executor* executor;
     std::uint16_t index;
+  };
+  struct Constructor {
+    Executor* executor;
+    std::uint64_t bytes;
+    std::byte byte;
   };
   static void run_program(void* task);
   static void run_cleaner(void* executor);
@@ -122,6 +138,34 @@ class Executor {
   void open(Open what, std::uint8_t lock, machine::IrqFlag irqs = machine::IrqFlag::on, std::uint32_t flags = 0);
   void enter_scope(Open what, std::uint32_t flag);
 
+  // Objects (executor_objects.cpp).
+  Holding* object(program::In in);  // null: the slot holds none
+  Holding* cache(program::Of of);
+  struct Asked {
+    std::uint64_t bytes;
+    bool zeroed = false;
+    std::uint8_t ctor = 0;
+  };
+  void granted_object(program::Out out, std::uint64_t address, const Asked& asked);
+  template <class Allocate>
+  void allocate_object(program::Out out, const Asked& asked, Allocate&& allocate);
+  template <class Release>
+  void release_object(program::In in, Release&& call);
+  void finish(Event event);
+  void give_up_object(Holding& holding);
+  void restore_constructed(const Holding& holding);
+  bool in_memory(std::uint64_t address, std::uint64_t bytes) const;
+  std::byte* byte_at(std::uint64_t base, std::int64_t offset);
+  subject::Ctor constructor_of(const program::CacheCreate& op);
+  std::span<std::byte> bytes_at(std::uint64_t address, std::uint64_t bytes);
+  void fill_object(Holding& holding, std::byte byte);
+  void stamp_object(Holding& holding);
+  std::int64_t damage_of(const Holding& holding, std::uint64_t address, std::uint64_t bytes);
+  void verify_object(const Holding& holding);
+  void tell_object_contents(std::uint64_t address, std::int64_t damage);
+  void poke_object(Holding& holding, const program::Poke& op);
+  void clean_up_objects();
+
  public:
   // One overload an operation; called by execute() in the context of the program.
 #define MT_EXECUTE(TYPE) void operator()(const program::TYPE& op)
@@ -147,6 +191,7 @@ class Executor {
   MT_EXECUTE(PageAddress);
   MT_EXECUTE(Fill);
   MT_EXECUTE(CheckContents);
+  MT_EXECUTE(Peek);
   MT_EXECUTE(Poke);
   MT_EXECUTE(DrainLocalPages);
   MT_EXECUTE(DrainAllPages);
@@ -154,6 +199,24 @@ class Executor {
   MT_EXECUTE(SetMinFreeKbytes);
   MT_EXECUTE(ClientAdd);
   MT_EXECUTE(ClientDrop);
+  MT_EXECUTE(Kmalloc);
+  MT_EXECUTE(Kzalloc);
+  MT_EXECUTE(KmallocNode);
+  MT_EXECUTE(Kcalloc);
+  MT_EXECUTE(Krealloc);
+  MT_EXECUTE(Ksize);
+  MT_EXECUTE(Kfree);
+  MT_EXECUTE(Kzfree);
+  MT_EXECUTE(KfreeNull);
+  MT_EXECUTE(CacheCreate);
+  MT_EXECUTE(CacheDestroy);
+  MT_EXECUTE(CacheShrink);
+  MT_EXECUTE(CacheSize);
+  MT_EXECUTE(CacheAlloc);
+  MT_EXECUTE(CacheAllocNode);
+  MT_EXECUTE(CacheZalloc);
+  MT_EXECUTE(CacheFree);
+  MT_EXECUTE(Link);
   MT_EXECUTE(PreemptDisable);
   MT_EXECUTE(PreemptEnable);
   MT_EXECUTE(LocalIrqSave);
@@ -189,6 +252,8 @@ class Executor {
   subject::Pages* pages_ = nullptr;
   subject::PagesView* view_ = nullptr;
   machine::Machine* machine_ = nullptr;
+  subject::Objects* objects_ = nullptr;
+  subject::ObjectsView* objects_view_ = nullptr;
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;
   std::vector<Nesting> nesting_;  // one a program
@@ -196,6 +261,9 @@ class Executor {
   std::vector<machine::Strand> strands_;
   std::vector<std::uint8_t> started_, left_;
   std::vector<std::vector<machine::Pfn>> orphans_;  // by program: live blocks, or parts of blocks, that no slot names
+  std::vector<std::vector<std::uint64_t>> lost_;    // by program: the same for objects
+  std::vector<std::vector<std::uint64_t>> caches_;  // by program: what it created
+  std::vector<std::deque<Constructor>> constructors_;
   std::uint32_t operations_in_flight_ = 0;
   std::uint32_t operations_since_audit_ = 0;
   std::array<machine::SpinLock, program::locks_max> spinlocks_;

@@ -56,7 +56,8 @@ void Executor::operator()(const AllocPagesExact& op) {
 }
 void Executor::operator()(const WildPage& op) {
   begin();
-  refill(op.out, {.first = op.frame.value, .frames = 1, .references = 0, .written = Written::unknown});
+  refill(op.out,
+         {.what = Held::block, .first = op.frame.value, .frames = 1, .references = 0, .written = Written::unknown});
   Event event = Tape::here(oracle::EventKind::result);
   event.pfn = op.frame.value;
   event.value2 = ~std::uint64_t{0};
@@ -80,6 +81,12 @@ void Executor::release(In in, Release&& call) {
 // By address: a page of high memory has none.
 template <class Release>
 void Executor::release_at(In in, Release&& call) {
+  if (slots_[in.slot].what == Held::object && objects_ != nullptr) {  // a crime: the pages are the object layer's
+    const std::uint64_t mask = machine_->shape().page_bytes() - 1;
+    begin();
+    call((slots_[in.slot].address + in.offset) & ~mask, slots_[in.slot]);
+    return end();
+  }
   const Holding* holding = this->holding(in);
   if (holding == nullptr || is_high(frame_of(*holding, in))) return skip();
   release(in, [&](Pfn frame, const Holding& held) { call(machine_->ram().address_of(frame), held); });
@@ -150,6 +157,12 @@ void Executor::operator()(const PageAddress& op) {
 
 // The whole block, or with an offset that frame alone.
 void Executor::operator()(const Fill& op) {
+  if (Holding* held = object({op.in.slot, 0}); held != nullptr) {
+    if (op.in.offset != 0 || held->bytes == 0) return skip();
+    begin();
+    fill_object(*held, std::byte{op.byte.value});
+    return end();
+  }
   Holding* holding = this->holding(op.in);
   const std::uint32_t frames = op.in.offset == 0 && holding != nullptr ? holding->frames : 1;
   if (holding == nullptr || !exists(frame_of(*holding, op.in), frames)) return skip();
@@ -166,6 +179,13 @@ void Executor::operator()(const Fill& op) {
   end();
 }
 void Executor::operator()(const CheckContents& op) {
+  if (const Holding* held = object({op.in.slot, 0}); held != nullptr) {
+    if (op.in.offset != 0 || held->references == 0 || held->bytes == 0 || held->written == Written::unknown)
+      return skip();
+    begin();
+    verify_object(*held);
+    return end();
+  }
   const Holding* holding = this->holding(op.in);
   const bool part = op.in.offset != 0;
   if (holding == nullptr) return skip();
@@ -176,6 +196,7 @@ void Executor::operator()(const CheckContents& op) {
   end();
 }
 void Executor::operator()(const Poke& op) {
+  if (Holding* held = object(op.in); held != nullptr) return poke_object(*held, op);
   Holding* holding = this->holding(op.in);
   if (holding == nullptr) return skip();
   const auto& shape = machine_->shape();
@@ -323,7 +344,8 @@ void Executor::operator()(const BlemishPage& op) {
   end();
 }
 void Executor::operator()(const Forget& op) {
-  Holding* holding = this->holding(op.in);
+  Holding* holding = object(op.in);
+  if (holding == nullptr) holding = this->holding(op.in);
   if (holding == nullptr || holding->references == 0) return skip();
   begin();
   holding->references = 0;

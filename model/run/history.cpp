@@ -3,6 +3,7 @@
 
 #include <iterator>
 
+#include "model/program/op_table.h"
 #include "model/program/text.h"
 #include "model/run/names.h"
 
@@ -39,6 +40,23 @@ bool tells_a_number(const program::Op& op) {
          std::holds_alternative<program::SmpProcessorId>(op);
 }
 
+std::string object_result_text(const Case& the_case, const program::Op& op, const Event& event) {
+  const bool cache = std::holds_alternative<program::CacheCreate>(op);
+  if (program::field_of<program::Out>(op) == nullptr) {
+    const bool tells = std::holds_alternative<program::Ksize>(op) || std::holds_alternative<program::CacheSize>(op) ||
+                       std::holds_alternative<program::CacheShrink>(op) ||
+                       std::holds_alternative<program::CacheDestroy>(op);
+    return tells ? fmt::format("= {}", static_cast<std::int64_t>(event.value)) : "";
+  }
+  if (event.value == 0) return "= refused";
+  if (event.value == subject::zero_size_ptr) return "= ZERO_SIZE_PTR";
+  if (cache) return fmt::format("= cache {:#x}", event.value);
+  const std::uint64_t within = event.value & (the_case.shape.page_bytes() - 1);
+  std::string text = fmt::format("= {}/{:#x}", frame_name(the_case.shape, event.pfn), within);
+  if (event.value2 != ~std::uint64_t{0}) text += fmt::format(", byte {} is not what it has to be", event.value2);
+  return text;
+}
+
 std::string result_text(const Case& the_case, const Event& event) {
   if (event.op == harness_op || event.who >= the_case.programs.size()) return "";
   const auto& ops = the_case.programs[event.who].ops;
@@ -46,6 +64,7 @@ std::string result_text(const Case& the_case, const Event& event) {
   const program::Op& op = ops[event.op];
   if (std::holds_alternative<program::PageAddress>(op)) return fmt::format("= {:#x}", event.value);
   if (tells_a_number(op)) return fmt::format("= {}", static_cast<std::int64_t>(event.value));
+  if (program::is_for_objects(op)) return object_result_text(the_case, op, event);
   if (op.index() > 8) return "";
   if (event.pfn == machine::no_pfn) return "= refused";
   std::string text = fmt::format("= {} order {}", frame_name(the_case.shape, event.pfn), event.order);
@@ -131,7 +150,11 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
   for (const Event& event : history) {
     const std::string who = context_name(the_case, event.who);
     if (event.kind == EventKind::call || event.kind == EventKind::skipped) {
-      if (event.op == harness_op) {
+      if (event.op == harness_op && event.detail == oracle::clean_up_object) {
+        fmt::format_to(out, "cpu{} harness: frees the object at {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_cache) {
+        fmt::format_to(out, "cpu{} harness: destroys cache {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op) {
         fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn),
                        event.order);
       } else {

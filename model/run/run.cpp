@@ -1,7 +1,7 @@
 // One run, from boot to verdict:
 //
-//   boot -> oracle.begin -> programs run, every event judged -> quiet -> harness gives everything back -> oracle.end ->
-//   audit
+//   boot -> oracle.begin -> objects boot -> programs run, every event judged -> quiet -> harness gives everything back
+//   -> oracle.end -> audit
 //
 // A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is
 // demanded.
@@ -73,7 +73,13 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   executor_.start(the_case, options, subject_->pages(), view, machine);
   tape_.conclude(oracle_.begin(the_case, view != nullptr ? view->zones() : std::span<const subject::ZoneInfo>{},
                                subject_->promises()));
+  if (!tape_.is_over() && the_case.shape.objects != machine::ObjectLayer::none) {
+    subject::Objects* const objects = subject_->boot_objects();  // its requests for pages are judged like any other
+    executor_.use_objects(objects, objects != nullptr ? subject_->objects_view() : nullptr);
+    tape_.judge_logs();
+  }
   if (tape_.is_over()) return outcome_;
+  tape_.begin_programs();
 
   chooser.restart();
   const RunResult result = machine.run(executor_.strands(), chooser, limits);

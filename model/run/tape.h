@@ -21,7 +21,8 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   explicit Tape(oracle::Oracle& oracle) : oracle_(oracle) {}
 
   void start(const Case& the_case, const Options& options, Outcome& outcome, machine::Machine& machine);
-  void judge_logs();  // threads: after the join
+  void begin_programs() { logging_ = machine::Machine::concurrent(); }  // after judge_logs()
+  void judge_logs();                                                    // threads: after the join
 
   // An event of the running context with its place filled in.
   static Event here(oracle::EventKind kind);

@@ -1,0 +1,333 @@
+// Objects: kmalloc and kmem_cache_alloc, judged from the outside (domain.md 10, 11).
+//
+// An object is its owner's from the result of its allocation until the call of its release. While krealloc runs the old
+// one is lent: nobody's, until it turns out to have stayed. Requests for pages in the middle of an operation are judged
+// in layers.cpp; here counts whether one was refused: who asks for an object gets one unless a request for pages was
+// refused meanwhile, or the failure was injected (P-SLAB-17).
+//
+// Rulings. Without checks nobody can notice a crime on an object, so it ends the run; but for an address that lies in
+// no slab, which every release finds out. ksize of an address inside an object is answered for the object.
+//
+// Not checked here: which free object is given, colours, which list a slab is on (object_audit.cpp).
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "model/oracle/state.h"
+
+namespace memtorture::oracle {
+
+using subject::zero_size_ptr;
+
+namespace {
+
+constexpr std::uint32_t no_object = ObjectLedger::nobody;
+constexpr std::uint32_t never_for_objects = subject::gfp_highmem | subject::gfp_dma32;
+constexpr std::uint64_t as_it_should_be = ~std::uint64_t{0};
+
+}  // namespace
+
+// What the request must come to whatever memory there is: nothing, the address of nothing, or an object.
+Oracle::State::Due Oracle::State::due(const Request& r) const {
+  if (r.overflows) return Due::null;
+  if (r.of != no_slot) return Due::object;
+  if (r.number == 0) return Due::zero_size;
+  return r.number > kmalloc_most(shape) ? Due::null : Due::object;
+}
+
+// --- calls
+// ------------------------------------------------------------------------------------------------------------
+
+Ruling Oracle::State::call_object(const Event&, ContextState& state) {
+  const Request& r = state.flight.request;
+  if (r.of != no_slot && r.act != Act::cache_destroy) {
+    CacheRecord* cache = live_cache(r.of);
+    if (cache == nullptr) {
+      if (slot(r.of, Held::cache) == nullptr) return Ruling::fine;  // the harness skips it
+      return fatal("dead-cache", machine::no_pfn, "a cache is used that was destroyed");
+    }
+    ++cache->users;
+    state.object.cache = static_cast<std::uint32_t>(cache - caches.data()) + 1;
+  }
+  switch (r.act) {
+    case Act::obj_alloc: return call_obj_alloc(state);
+    case Act::obj_realloc: {
+      const Slot* held = slot(r.in.slot, Held::object);
+      if (held == nullptr) return Ruling::fine;
+      if (held->address != zero_size_ptr) {
+        if (const Ruling ruling = surrender(state, *held, 0); ruling != Ruling::fine) return ruling;
+        state.object.old_usable = state.object.lent.usable;
+      }
+      return call_obj_alloc(state);
+    }
+    case Act::obj_free: return call_obj_free(state);
+    case Act::obj_size: {
+      const Slot* held = slot(r.in.slot, Held::object);
+      if (held == nullptr || held->address == zero_size_ptr || owned(*held) != no_object) return Ruling::fine;
+      return fatal("object-use-after-free", frame_of(held->address), "ksize of an object that was given up");
+    }
+    case Act::cache_create: return call_cache_create(state);
+    case Act::cache_shrink:
+    case Act::cache_destroy: return call_cache_end(state);
+    default: return Ruling::fine;
+  }
+}
+
+Ruling Oracle::State::call_obj_alloc(ContextState& state) {
+  Flight& f = state.flight;
+  const Request& r = f.request;
+  const bool kept = r.act == Act::obj_realloc && state.object.old_usable >= r.number && state.object.old_usable != 0;
+  const bool works = !kept && due(r) == Due::object;  // nothing is looked at where nothing is to be done
+  Ruling ruling = Ruling::fine;
+  const CacheRecord* cache = state.object.cache != 0 ? &caches[state.object.cache - 1] : nullptr;
+  const bool dma = (r.gfp & subject::gfp_dma) != 0;  // kmalloc takes the cache that the flag names
+  const bool dma_cache = cache != nullptr ? (cache->flags & subject::SLAB_CACHE_DMA) != 0 : dma;
+  if (works && ((r.gfp & never_for_objects) != 0 || dma != dma_cache)) {
+    ruling = crime("slab-gfp", machine::no_pfn, fmt::format("gfp {:#x} for an object", r.gfp));
+    f.owe(ReportKind::slab_gfp, 1, many);
+  }
+  if (works && may_sleep(r.gfp) && !sleepable_at(f)) {
+    f.atomic_crime = true;
+    ruling = crime("sleep-in-atomic", machine::no_pfn, "a blocking request for an object in atomic context");
+    f.owe(ReportKind::sleeping, 1, many);
+  }
+  return ruling;
+}
+
+Ruling Oracle::State::call_obj_free(ContextState& state) {
+  const Request& r = state.flight.request;
+  if (const Slot* block = slot(r.in.slot)) {
+    const Pfn frame = block->first + r.in.offset;
+    if (geometry.absent(frame) || is_high(frame)) return Ruling::fine;  // the harness skips it
+    return free_of_no_object(state, machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift));
+  }
+  const Slot* held = slot(r.in.slot, Held::object);
+  if (held == nullptr) return Ruling::fine;
+  if (held->address == zero_size_ptr && r.of == no_slot && r.in.offset == 0) return Ruling::fine;
+  if (held->address == zero_size_ptr) return free_of_no_object(state, zero_size_ptr + r.in.offset);
+  if (r.in.offset != 0)
+    return fatal("object-invalid-free", frame_of(held->address), "an address inside an object is freed");
+  return surrender(state, *held, state.object.cache);
+}
+
+// A page, or no memory at all: found out as long as no slab comes to lie there.
+Ruling Oracle::State::free_of_no_object(ContextState& state, std::uint64_t address) {
+  const Pfn frame = frame_of(address);
+  const std::string what = fmt::format("{:#x} is freed, which is no object's", address);
+  if (frame != machine::no_pfn && !geometry.reserved(frame)) {
+    const Ledger::Found found = ledger.find(frame);
+    if (found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).layer)
+      return fatal("object-invalid-free", frame, what);
+  }
+  // Who frees to a cache is believed: only NULL and what lies outside of memory is looked at.
+  if (state.flight.request.of != no_slot && frame != machine::no_pfn) return fatal("object-invalid-free", frame, what);
+  state.flight.owe(ReportKind::bad_object, 1, 1);
+  return noticed_if_free(state.flight, "object-invalid-free", frame, what);
+}
+
+// The index of the object that the handle names, if it is still its own.
+std::uint32_t Oracle::State::owned(const Slot& held) const {
+  const auto& pieces = objects.pieces();
+  return held.object < pieces.size() && pieces[held.object].serial == held.serial ? held.object : no_object;
+}
+
+// Its owner gives an object up by the function for objects of `cache` (index + 1; 0: kfree, which takes any).
+Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint32_t cache) {
+  const std::uint32_t index = owned(held);
+  const Pfn frame = frame_of(held.address);
+  if (index == no_object)
+    return fatal("object-double-free", frame, fmt::format("the object at {:#x} is given up again", held.address));
+  const Piece& piece = objects.piece(index);
+  if (cache != 0 && piece.cache != cache)
+    return fatal("wrong-cache-free", frame, "an object is given to a cache that it is not of");
+  state.object.lent = piece;
+  if (piece.cache != 0) {
+    CacheRecord& owner = caches[piece.cache - 1];
+    --owner.live;
+    if (piece.broken) owner.unreliable = true;
+    if (state.object.cache == 0) {
+      state.object.cache = piece.cache;
+      ++owner.users;
+    }
+  }
+  objects.remove(index);
+  return Ruling::fine;
+}
+
+// --- results
+// ----------------------------------------------------------------------------------------------------------
+
+Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
+  Ruling ruling = Ruling::fine;
+  switch (state.flight.request.act) {
+    case Act::obj_alloc: ruling = judge_obj_result(event, state); break;
+    case Act::obj_realloc: ruling = judge_realloc(event, state); break;
+    case Act::obj_size: ruling = judge_ksize(event, state.flight); break;
+    case Act::cache_create: ruling = judge_cache_create(event, state); break;
+    case Act::cache_size: ruling = judge_cache_size(event, state); break;
+    case Act::cache_shrink:
+    case Act::cache_destroy: ruling = judge_cache_end(event, state); break;
+    default: break;
+  }
+  if (state.object.cache != 0) --caches[state.object.cache - 1].users;
+  return ruling;
+}
+
+Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) {
+  const Flight& f = state.flight;
+  const Request& r = f.request;
+  switch (due(r)) {
+    case Due::null:
+      if (event.value == 0) return Ruling::fine;
+      return broken("object.null", event.pfn, fmt::format("{} bytes were granted", r.number));
+    case Due::zero_size:
+      if (event.value != zero_size_ptr)
+        return broken("object.null", event.pfn, fmt::format("0 bytes are at {:#x}", event.value));
+      fill_slot(r.out, {.what = Held::object, .address = zero_size_ptr, .object = no_object, .serial = ++serial});
+      return Ruling::fine;
+    case Due::object: break;
+  }
+  if (event.value == 0) {
+    const bool no_such_node = r.node >= shape.nodes && (r.gfp & subject::gfp_thisnode) != 0;
+    if (state.object.refused || f.faulted || no_such_node) return Ruling::fine;
+    return broken("object.fail", machine::no_pfn, "an object was refused, though no request for pages was");
+  }
+  if (f.faulted && !state.object.asked)
+    return broken("fault.honoured", event.pfn, "a request whose failure was injected got an object");
+  return grant_object(event, state);
+}
+
+Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
+  const Request& r = state.flight.request;
+  CacheRecord* cache = state.object.cache != 0 && r.of != no_slot ? &caches[state.object.cache - 1] : nullptr;
+  const std::uint64_t bytes = cache != nullptr ? cache->size : r.number;
+  const std::uint64_t usable = cache != nullptr ? bytes : kmalloc_class(bytes);
+  const std::uint32_t flags = cache != nullptr ? cache->flags : std::uint32_t{subject::SLAB_HWCACHE_ALIGN};
+  const auto layout =
+      slab_layout(shape, usable, cache != nullptr ? cache->align : 0, flags_in_force(shape, usable, flags));
+  // The flag names the general cache; a cache of its own it cannot change.
+  const bool dma = cache != nullptr ? (flags & subject::SLAB_CACHE_DMA) != 0 : (r.gfp & subject::gfp_dma) != 0;
+  if (const Ruling ruling = judge_place(event.value, usable, layout ? layout->align : 1, dma); ruling != Ruling::fine)
+    return ruling;
+  // The node is known where it was named, and where the caller cannot have moved.
+  const bool node_known = (r.node >= 0 && r.node < shape.nodes) || (r.node < 0 && shape.cpus == 1) ||
+                          (r.node < 0 && !sleepable_at(state.flight));
+  const unsigned node = r.node >= 0 ? static_cast<unsigned>(r.node) : state.flight.cpu % shape.nodes;
+  if ((r.gfp & subject::gfp_thisnode) != 0 && node_known && geometry.zone(geometry.zone_of(event.pfn)).node != node)
+    return broken("object.node", event.pfn,
+                  fmt::format("an object of node {}, with __GFP_THISNODE of node {}",
+                              geometry.zone(geometry.zone_of(event.pfn)).node, node));
+  const bool judged = r.zeroed || (cache != nullptr && cache->ctor != 0 && !cache->unreliable);
+  if (judged && event.value2 != as_it_should_be)
+    return broken(r.zeroed ? RuleId("object.zero") : RuleId("object.construct"), event.pfn,
+                  fmt::format("byte {} of the object at {:#x} is wrong", event.value2, event.value));
+  ++serial;
+  const std::uint32_t index = objects.add({.address = event.value,
+                                           .bytes = bytes,
+                                           .usable = usable,
+                                           .serial = serial,
+                                           .cache = cache != nullptr ? state.object.cache : 0,
+                                           .broken = cache != nullptr && cache->ctor != 0 && r.zeroed});
+  if (cache != nullptr) ++cache->live;
+  fill_slot(r.out, {.what = Held::object, .address = event.value, .object = index, .serial = serial});
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::judge_place(std::uint64_t address, std::uint64_t usable, std::uint64_t align, bool dma) {
+  const std::string what = fmt::format("{} bytes at {:#x}", usable, address);
+  const Pfn frame = frame_of(address), last = frame_of(address + usable - 1);
+  if (frame == machine::no_pfn || last == machine::no_pfn || geometry.absent(frame))
+    return broken("object.place", machine::no_pfn, what + ": not in memory");
+  if (address % align != 0) return broken("object.align", frame, fmt::format("{}, aligned to {}", what, align));
+  const Ledger::Found found = ledger.find(frame);
+  if (found.entry.holds() != Holds::live || !ledger.object(found.entry.payload()).layer)
+    return broken("object.place", frame, fmt::format("{}, in a frame that is {}", what, whose(frame)));
+  const Object& block = ledger.object(found.entry.payload());
+  if (last - block.first >= 1u << block.order)
+    return broken("object.place", frame, what + ": beyond the end of its block");
+  const auto dma_kind = geometry.highest_kind(subject::gfp_dma);
+  const unsigned kind = geometry.zone(geometry.zone_of(frame)).kind;
+  if (is_high(frame) || (dma && dma_kind && kind > *dma_kind))
+    return broken("object.zone", frame, fmt::format("{}, in {}", what, machine::zone_names[kind]));
+  if (objects.owner(address, usable) != no_object) return broken("object.overlap", frame, what + ": somebody has them");
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::judge_realloc(const Event& event, ContextState& state) {
+  const Request& r = state.flight.request;
+  const Piece& old = state.object.lent;
+  if (old.serial == 0 || r.number == 0) return judge_obj_result(event, state);  // kmalloc, or kfree
+  if (r.number <= old.usable) {
+    if (event.value == old.address) return keep_old(state, true);
+    return broken("object.realloc", frame_of(old.address), "an object moved, or was lost, though it is large enough");
+  }
+  if (event.value == old.address)
+    return broken("object.realloc", event.pfn,
+                  fmt::format("{} bytes of {} are to be had in place", r.number, old.usable));
+  if (event.value != 0) return judge_obj_result(event, state);
+  if (const Ruling ruling = judge_obj_result(event, state); ruling != Ruling::fine) return ruling;
+  return keep_old(state, false);
+}
+
+// The old object stayed. In place: under the name of the new one, and the old name is nothing's any more.
+Ruling Oracle::State::keep_old(ContextState& state, bool in_place) {
+  const Request& r = state.flight.request;
+  Piece again = state.object.lent;
+  if (objects.owner(again.address, again.usable) != no_object)
+    return broken("object.overlap", frame_of(again.address), "an object was given away that stayed with its owner");
+  if (again.cache != 0) ++caches[again.cache - 1].live;
+  if (in_place) {  // its owner writes it anew
+    again.bytes = r.number;
+    again.tainted = false;
+  }
+  const std::uint64_t address = again.address;
+  if (in_place) again.serial = ++serial;
+  const std::uint32_t index = objects.add(again);
+  fill_slot(in_place ? r.out : r.in.slot,
+            {.what = Held::object, .address = address, .object = index, .serial = again.serial});
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
+  const Slot* held = slot(f.request.in.slot, Held::object);
+  if (held == nullptr) return Ruling::fine;
+  const std::uint32_t index = held->address == zero_size_ptr ? no_object : owned(*held);
+  if (index == no_object && held->address != zero_size_ptr) return Ruling::fine;  // given up meanwhile
+  const std::uint64_t least = index == no_object ? 0 : objects.piece(index).usable;
+  const std::uint64_t most = index != no_object && objects.piece(index).cache != 0
+                                 ? (least + 7) / 8 * 8  // words; with red zones 8 bytes
+                                 : least;
+  if (event.value >= least && event.value <= std::max(most, least)) return Ruling::fine;
+  return broken("object.size", frame_of(held->address), fmt::format("ksize told {}, not {}", event.value, most));
+}
+
+// --- the end
+// ----------------------------------------------------------------------------------------------------------
+
+// The harness gives an object or a cache back: legal, and it must work.
+Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state) {
+  state.object = {.changes = ++object_changes, .alone = object_ops == 0};
+  if (event.detail == clean_up_cache) {
+    for (CacheRecord& cache : caches) {
+      if (cache.alive && cache.handle == event.value) cache.alive = false;
+    }
+    return Ruling::fine;
+  }
+  const std::uint32_t index = objects.at(event.value);
+  if (index == no_object) return Ruling::fine;
+  if (objects.piece(index).cache != 0) --caches[objects.piece(index).cache - 1].live;
+  objects.remove(index);
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::end_objects() {
+  Ruling ruling = Ruling::fine;
+  for (const Piece& piece : objects.pieces()) {
+    if (piece.serial != 0 && !piece.forgotten)
+      ruling =
+          crime("leak", frame_of(piece.address), fmt::format("the object at {:#x} is live at the end", piece.address));
+  }
+  return ruling;
+}
+
+}  // namespace memtorture::oracle

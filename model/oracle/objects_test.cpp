@@ -1,0 +1,469 @@
+// kmalloc, caches and their objects: every rule and crime of the facet, each by the shortest history that earns it.
+#include "model/oracle/driver_test.h"
+
+namespace memtorture::oracle::test {
+namespace {
+
+using program::In;
+using program::Of;
+using program::Out;
+using subject::GFP_ATOMIC;
+using subject::GFP_KERNEL;
+using subject::zero_size_ptr;
+
+constexpr std::uint64_t base = machine::Ram::linear_base;
+constexpr std::uint64_t page = 4096;
+constexpr std::uint64_t as_it_should_be = ~std::uint64_t{0};
+// The frames of the block that the layer holds in every test: 1024..1031, Normal.
+constexpr std::uint64_t slab = base + 1024 * page;
+constexpr std::uint64_t dma_slab = base + 0 * page;
+
+machine::Shape toy_with_objects() {
+  machine::Shape shape = toy();
+  shape.objects = machine::ObjectLayer::slab;
+  return shape;
+}
+
+class Objects : public Driver {
+ public:
+  explicit Objects(machine::Shape shape = toy_with_objects(), std::size_t programs = 1) : Driver(shape, programs) {
+    for (std::size_t i = 0; i != the_case.slot_names.size(); ++i) the_case.slot_names[i] = "s" + std::to_string(i);
+    (void)call(program::Kmalloc{Out{60}, {0}, {GFP_KERNEL}});
+    take(1024, 3);
+    EXPECT_EQ(returned(zero_size_ptr), Ruling::fine) << why();
+  }
+  void take(machine::Pfn pfn, unsigned order, std::uint32_t gfp = GFP_KERNEL) {
+    Event e = event(EventKind::layer_requests);
+    e.gfp = gfp;
+    e.order = static_cast<std::uint8_t>(order);
+    e.value = ~std::uint64_t{0};
+    e.value2 = task_flags;
+    EXPECT_EQ(oracle.on(e), Ruling::fine) << why();
+    e = event(EventKind::layer_granted);
+    e.pfn = pfn;
+    e.value2 = ~std::uint64_t{0};
+    EXPECT_EQ(oracle.on(e), Ruling::fine) << why();
+  }
+  Ruling gives_back(machine::Pfn pfn, unsigned order) {
+    Event e = event(EventKind::layer_releases);
+    e.pfn = pfn;
+    e.order = static_cast<std::uint8_t>(order);
+    return oracle.on(e);
+  }
+  Ruling got(std::uint64_t address, std::uint64_t wrong_at = as_it_should_be) {
+    Event e = event(EventKind::result);
+    e.value = address;
+    e.value2 = wrong_at;
+    if (address >= base) e.pfn = static_cast<machine::Pfn>((address - base) / page);
+    return oracle.on(e);
+  }
+  Ruling contents(std::uint64_t address, std::int64_t damage) {
+    Event e = event(EventKind::contents);
+    e.detail = 1;
+    e.value = static_cast<std::uint64_t>(damage);
+    e.value2 = address;
+    return oracle.on(e);
+  }
+  Ruling kmalloc(std::uint16_t slot, std::uint64_t bytes, std::uint64_t address, std::uint32_t gfp = GFP_KERNEL) {
+    EXPECT_EQ(call(program::Kmalloc{Out{slot}, {bytes}, {gfp}}), Ruling::fine);
+    return got(address);
+  }
+  void object(std::uint16_t slot, std::uint64_t bytes, std::uint64_t address) {
+    EXPECT_EQ(kmalloc(slot, bytes, address), Ruling::fine) << why();
+  }
+  void cache(std::uint16_t slot, std::uint64_t bytes, std::uint64_t handle, std::uint64_t align = 0,
+             std::uint32_t flags = 0, std::uint8_t ctor = 0) {
+    EXPECT_EQ(call(program::CacheCreate{Out{slot}, {bytes}, {align}, {flags}, {ctor}}), Ruling::fine) << crime();
+    EXPECT_EQ(returned(handle), Ruling::fine) << why();
+  }
+  Ruling alloc_of(std::uint16_t slot, std::uint16_t cache, std::uint64_t address,
+                  std::uint64_t wrong_at = as_it_should_be) {
+    EXPECT_EQ(call(program::CacheAlloc{Out{slot}, Of{cache}, {GFP_KERNEL}}), Ruling::fine);
+    return got(address, wrong_at);
+  }
+  Ruling kfree(std::uint16_t slot, std::uint16_t offset = 0) { return call(program::Kfree{In{slot, offset}}); }
+  void freed(std::uint16_t slot) {
+    EXPECT_EQ(kfree(slot), Ruling::fine) << crime();
+    EXPECT_EQ(returned(), Ruling::fine) << why();
+  }
+  void breaks(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::broken) << id;
+    EXPECT_EQ(rule(), id) << why();
+  }
+  void is_crime(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::crime) << id << " " << why();
+    EXPECT_EQ(crime(), id);
+  }
+  void is_fatal(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::fatal) << id << " " << why();
+    EXPECT_EQ(crime(), id);
+  }
+  std::string why() const { return oracle.finding().detail; }
+};
+
+// --- kmalloc
+
+TEST(Objects, ComeAndGo) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.object(1, 100, slab + 128);
+  d.freed(0);
+  d.object(2, 128, slab);
+  d.freed(1);
+  d.freed(2);
+  EXPECT_EQ(d.oracle.end(), Ruling::fine);
+}
+
+TEST(Objects, OfNothingHaveNoAddress) {
+  Objects d;
+  d.object(0, 0, zero_size_ptr);
+  d.freed(0);
+  d.freed(0);  // as often as one likes
+  d.breaks(d.kmalloc(1, 0, slab), "object.null");
+}
+
+TEST(Objects, TooLargeOnesDoNotExist) {
+  Objects d;
+  EXPECT_EQ(d.kmalloc(0, (std::uint64_t{4} << 20) + 1, 0), Ruling::fine);
+  d.breaks(d.kmalloc(0, (std::uint64_t{4} << 20) + 1, slab), "object.null");
+}
+
+TEST(Objects, AnArrayThatOverflowsDoesNotExist) {
+  Objects d;
+  const program::Kcalloc op{Out{0}, {0x8000'0000}, {std::uint64_t{1} << 33}, {GFP_KERNEL}};
+  EXPECT_EQ(d.call(op), Ruling::fine);
+  EXPECT_EQ(d.got(0), Ruling::fine);
+  EXPECT_EQ(d.call(op), Ruling::fine);
+  d.breaks(d.got(slab), "object.null");
+}
+
+TEST(Objects, DoNotOverlap) {
+  Objects d;
+  d.object(0, 100, slab);  // has 128 bytes
+  d.breaks(d.kmalloc(1, 32, slab + 96), "object.overlap");
+}
+
+TEST(Objects, LieInTheLayersPages) {
+  for (const std::uint64_t address :
+       {base + 2000 * page, slab + 8 * page - 64, std::uint64_t{64}, base + 5000 * page}) {
+    Objects d;
+    d.breaks(d.kmalloc(0, 128, address), "object.place");
+  }
+}
+
+TEST(Objects, AreAligned) {
+  Objects d;
+  d.breaks(d.kmalloc(0, 64, slab + 32), "object.align");
+}
+
+TEST(Objects, OfACacheAreAlignedAsAsked) {
+  Objects d;
+  d.cache(1, 100, slab, 256);
+  EXPECT_EQ(d.alloc_of(2, 1, slab + 1024), Ruling::fine) << d.why();
+  d.breaks(d.alloc_of(3, 1, slab + 2048 + 128), "object.align");
+}
+
+TEST(Objects, ForDmaLieInDma) {
+  Objects d;
+  EXPECT_EQ(d.call(program::Kmalloc{Out{0}, {64}, {GFP_KERNEL | subject::gfp_dma}}), Ruling::fine);
+  d.take(0, 0, GFP_KERNEL | subject::gfp_dma);
+  EXPECT_EQ(d.got(dma_slab), Ruling::fine) << d.why();
+  d.breaks(d.kmalloc(1, 64, slab, GFP_KERNEL | subject::gfp_dma), "object.zone");
+}
+
+TEST(Objects, LieOnTheirNode) {
+  machine::Shape shape = toy_with_objects();
+  shape.nodes = 2;
+  shape.cpus = 2;
+  Driver two(shape);
+  EXPECT_EQ(two.call(program::KmallocNode{Out{0}, {64}, {GFP_ATOMIC | subject::gfp_thisnode}, {1}}), Ruling::fine);
+  Event e = two.event(EventKind::layer_requests);
+  e.gfp = GFP_ATOMIC;
+  e.value = 0;
+  EXPECT_EQ(two.oracle.on(e), Ruling::fine);
+  e = two.event(EventKind::layer_granted);
+  e.pfn = 1024;
+  EXPECT_EQ(two.oracle.on(e), Ruling::fine) << two.oracle.finding().detail;
+  e = two.event(EventKind::result);
+  e.value = slab;
+  e.value2 = as_it_should_be;
+  e.pfn = 1024;
+  EXPECT_EQ(two.oracle.on(e), Ruling::broken);
+  EXPECT_EQ(two.rule(), "object.node");
+}
+
+TEST(Objects, AreZeroedWhenAsked) {
+  Objects d;
+  EXPECT_EQ(d.call(program::Kzalloc{Out{0}, {100}, {GFP_KERNEL}}), Ruling::fine);
+  d.breaks(d.got(slab, 17), "object.zero");
+}
+
+TEST(Objects, AreRefusedOnlyForWantOfPages) {
+  Objects d;
+  EXPECT_EQ(d.call(program::Kmalloc{Out{0}, {64}, {GFP_ATOMIC}}), Ruling::fine);
+  EXPECT_EQ(d.told(EventKind::faulted, 0, machine::Site("slab.alloc").index()), Ruling::fine);
+  EXPECT_EQ(d.got(0), Ruling::fine) << d.why();
+  d.breaks(d.kmalloc(0, 64, 0, GFP_ATOMIC), "object.fail");
+}
+
+TEST(Objects, AnInjectedFailureRefuses) {
+  Objects d;
+  EXPECT_EQ(d.call(program::Kmalloc{Out{0}, {64}, {GFP_ATOMIC}}), Ruling::fine);
+  EXPECT_EQ(d.told(EventKind::faulted, 0, machine::Site("slab.alloc").index()), Ruling::fine);
+  d.breaks(d.got(slab), "fault.honoured");
+}
+
+TEST(Objects, ThatMustNotFailAreNotInjected) {
+  Objects d;
+  EXPECT_EQ(d.call(program::Kmalloc{Out{0}, {64}, {GFP_KERNEL | subject::gfp_nofail}}), Ruling::fine);
+  d.breaks(d.told(EventKind::faulted, 0, machine::Site("slab.alloc").index()), "fault.nofail");
+}
+
+TEST(Objects, TellTheirSize) {
+  Objects d;
+  d.object(0, 130, slab);  // the class of 192
+  EXPECT_EQ(d.call(program::Ksize{In{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(192), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::Ksize{In{0}}), Ruling::fine);
+  d.breaks(d.returned(256), "object.size");
+}
+
+TEST(Objects, KeepTheirContents) {
+  Objects d;
+  d.object(0, 100, slab);
+  EXPECT_EQ(d.contents(slab, -1), Ruling::fine);
+  d.breaks(d.contents(slab, 5), "object.content");
+}
+
+TEST(Objects, MoveOnlyWhenTheyAreTooSmall) {
+  Objects d;
+  d.object(0, 100, slab);
+  EXPECT_EQ(d.call(program::Krealloc{Out{1}, In{0}, {128}, {GFP_KERNEL}}), Ruling::fine);
+  EXPECT_EQ(d.got(slab), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::Krealloc{Out{2}, In{1}, {200}, {GFP_KERNEL}}), Ruling::fine);
+  EXPECT_EQ(d.got(slab + 1024), Ruling::fine) << d.why();
+  d.object(3, 100, slab);  // the old place is free
+  EXPECT_EQ(d.call(program::Krealloc{Out{2}, In{2}, {20}, {GFP_KERNEL}}), Ruling::fine);
+  d.breaks(d.got(slab + 2048), "object.realloc");
+}
+
+TEST(Objects, GrowingInPlaceIsNotBelieved) {
+  Objects d;
+  d.object(0, 100, slab);
+  EXPECT_EQ(d.call(program::Krealloc{Out{0}, In{0}, {129}, {GFP_KERNEL}}), Ruling::fine);
+  d.breaks(d.got(slab), "object.realloc");
+}
+
+TEST(Objects, StayWhenThereIsNoLargerOne) {
+  Objects d;
+  d.object(0, 100, slab);
+  EXPECT_EQ(d.call(program::Krealloc{Out{1}, In{0}, {200}, {GFP_ATOMIC}}), Ruling::fine);
+  EXPECT_EQ(d.told(EventKind::faulted, 0, machine::Site("slab.alloc").index()), Ruling::fine);
+  EXPECT_EQ(d.got(0), Ruling::fine) << d.why();
+  d.breaks(d.kmalloc(2, 100, slab), "object.overlap");
+}
+
+TEST(Objects, TheirPagesStay) {
+  Objects d;
+  d.object(0, 100, slab + 5 * page);
+  EXPECT_EQ(d.call(program::Kfree{In{60}}), Ruling::fine);
+  d.breaks(d.gives_back(1024, 3), "object.page");
+}
+
+TEST(Objects, WhatIsLiveAtTheEndIsLost) {
+  Objects d;
+  d.object(0, 100, slab);
+  EXPECT_EQ(d.oracle.end(), Ruling::crime);
+  EXPECT_EQ(d.crime(), "leak");
+}
+
+TEST(Objects, ForgettingOneIsALeak) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.is_crime(d.call(program::Forget{In{0}}), "leak");
+}
+
+// --- crimes
+
+TEST(ObjectCrimes, FreedTwice) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.freed(0);
+  d.is_fatal(d.kfree(0), "object-double-free");
+}
+
+TEST(ObjectCrimes, FreedUnderAnotherNameBefore) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.freed(0);
+  d.object(1, 100, slab);
+  d.is_fatal(d.kfree(0), "object-double-free");
+}
+
+TEST(ObjectCrimes, FreedInTheMiddle) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.is_fatal(d.kfree(0, 8), "object-invalid-free");
+}
+
+TEST(ObjectCrimes, FreedThoughItIsAPage) {
+  Objects d;
+  d.alloc(0, 1032);
+  d.is_crime(d.kfree(0), "object-invalid-free");
+  EXPECT_EQ(d.report(ReportKind::bad_object, 1032), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  d.is_crime(d.kfree(0), "object-invalid-free");
+  d.breaks(d.returned(), "page.report.missing");
+}
+
+TEST(ObjectCrimes, ItsPagesFreed) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.is_fatal(d.call(program::FreePages{In{0}, {0}}), "foreign-free");
+}
+
+TEST(ObjectCrimes, UsedAfterItWasFreed) {
+  for (const program::Op& op : {program::Op(program::Fill{In{0}, {1}}), program::Op(program::CheckContents{In{0}}),
+                                program::Op(program::Ksize{In{0}}), program::Op(program::Poke{In{0}, {3}, {1}})}) {
+    Objects d;
+    d.object(0, 100, slab);
+    d.freed(0);
+    d.is_fatal(d.call(op), "object-use-after-free");
+  }
+}
+
+TEST(ObjectCrimes, WrittenBesideIt) {
+  Objects d;
+  d.object(0, 128, slab);
+  d.object(1, 128, slab + 128);
+  EXPECT_EQ(d.call(program::Poke{In{0}, {127}, {1}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  d.is_crime(d.call(program::Poke{In{0}, {128}, {1}}), "object-write-outside");
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  EXPECT_EQ(d.contents(slab + 128, 0), Ruling::fine);  // its owner is not to blame, nor is the subject
+  EXPECT_EQ(d.call(program::Poke{In{0}, {-1}, {1}}), Ruling::fatal);
+}
+
+TEST(ObjectCrimes, WrongFlags) {
+  Objects d;
+  d.is_crime(d.call(program::Kmalloc{Out{0}, {64}, {GFP_KERNEL | subject::gfp_highmem}}), "slab-gfp");
+  d.breaks(d.got(slab), "page.report.missing");
+}
+
+TEST(ObjectCrimes, SleepingWhereItMayNot) {
+  Objects d;
+  d.preempt_count = machine::preempt_offset;
+  d.is_crime(d.call(program::Kmalloc{Out{0}, {64}, {GFP_KERNEL}}), "sleep-in-atomic");
+  EXPECT_EQ(d.report(ReportKind::sleeping), Ruling::fine);
+  EXPECT_EQ(d.got(slab), Ruling::fine) << d.why();
+}
+
+// --- caches
+
+TEST(Caches, ComeAndGo) {
+  Objects d;
+  d.cache(0, 100, slab);
+  EXPECT_EQ(d.alloc_of(1, 0, slab + 1024), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::CacheShrink{Of{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(1), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::CacheFree{Of{0}, In{1}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  EXPECT_EQ(d.call(program::CacheDestroy{Of{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(0), Ruling::fine) << d.why();
+  d.cache(0, 100, slab);  // the name is free again
+}
+
+TEST(Caches, AreMadeUnlessThereIsAReason) {
+  Objects d;
+  EXPECT_EQ(d.call(program::CacheCreate{Out{0}, {100}, {0}, {0}, {0}}), Ruling::fine);
+  d.breaks(d.returned(0), "cache.create");
+}
+
+TEST(Caches, HaveNamesOfTheirOwn) {
+  Objects d;
+  d.cache(0, 100, slab);
+  EXPECT_EQ(d.call(program::CacheCreate{Out{0}, {100}, {0}, {0}, {0}}), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::duplicate_cache), Ruling::fine);
+  EXPECT_EQ(d.returned(0), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::CacheCreate{Out{0}, {100}, {0}, {0}, {0}}), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::duplicate_cache), Ruling::fine);
+  d.breaks(d.returned(slab + 512), "cache.create");
+}
+
+TEST(Caches, ThatCannotBeAreReported) {
+  for (const program::CacheCreate& op :
+       {program::CacheCreate{Out{0}, {1}, {0}, {0}, {0}}, program::CacheCreate{Out{0}, {100}, {3}, {0}, {0}},
+        program::CacheCreate{Out{0}, {100}, {0}, {2}, {0}},
+        program::CacheCreate{Out{0}, {100}, {0}, {subject::SLAB_DESTROY_BY_RCU | subject::SLAB_POISON}, {0}}}) {
+    Objects d;
+    d.is_crime(d.call(op), "bad-cache");
+    EXPECT_EQ(d.report(ReportKind::bad_cache), Ruling::fine);
+    EXPECT_EQ(d.returned(0), Ruling::fine) << d.why();
+  }
+}
+
+TEST(Caches, GoExactlyWhenTheyAreEmpty) {
+  Objects d;
+  d.cache(0, 100, slab);
+  EXPECT_EQ(d.call(program::CacheDestroy{Of{0}}), Ruling::fine);
+  d.breaks(d.returned(static_cast<std::uint64_t>(-subject::ebusy)), "cache.destroy");
+}
+
+TEST(Caches, StayWithALiveObject) {
+  Objects d;
+  d.cache(0, 100, slab);
+  EXPECT_EQ(d.alloc_of(1, 0, slab + 1024), Ruling::fine);
+  d.is_crime(d.call(program::CacheDestroy{Of{0}}), "busy-cache");
+  EXPECT_EQ(d.report(ReportKind::cache_busy), Ruling::fine);
+  EXPECT_EQ(d.returned(static_cast<std::uint64_t>(-subject::ebusy)), Ruling::fine) << d.why();
+  EXPECT_EQ(d.alloc_of(2, 0, slab + 2048), Ruling::fine) << d.why();
+  d.is_crime(d.call(program::CacheDestroy{Of{0}}), "busy-cache");
+  EXPECT_EQ(d.report(ReportKind::cache_busy), Ruling::fine);
+  d.breaks(d.returned(0), "cache.destroy");
+}
+
+TEST(Caches, TellWhetherTheyShrank) {
+  Objects d;
+  d.cache(0, 100, slab);
+  EXPECT_EQ(d.call(program::CacheShrink{Of{0}}), Ruling::fine);
+  d.breaks(d.returned(1), "cache.shrink");
+}
+
+TEST(Caches, UsedAfterTheyWereDestroyed) {
+  for (const program::Op& op :
+       {program::Op(program::CacheAlloc{Out{1}, Of{0}, {GFP_KERNEL}}), program::Op(program::CacheShrink{Of{0}}),
+        program::Op(program::CacheDestroy{Of{0}}), program::Op(program::CacheSize{Of{0}})}) {
+    Objects d;
+    d.cache(0, 100, slab);
+    EXPECT_EQ(d.call(program::CacheDestroy{Of{0}}), Ruling::fine);
+    EXPECT_EQ(d.returned(0), Ruling::fine);
+    d.is_fatal(d.call(op), "dead-cache");
+  }
+}
+
+TEST(Caches, TakeBackOnlyTheirOwn) {
+  Objects d;
+  d.cache(0, 100, slab);
+  d.cache(1, 100, slab + 512);
+  EXPECT_EQ(d.alloc_of(2, 0, slab + 1024), Ruling::fine);
+  d.is_fatal(d.call(program::CacheFree{Of{1}, In{2}}), "wrong-cache-free");
+}
+
+TEST(Caches, ConstructedObjectsComeAsTheyWent) {
+  Objects d;
+  d.cache(0, 100, slab, 0, 0, 0x33);
+  d.breaks(d.alloc_of(1, 0, slab + 1024, 12), "object.construct");
+}
+
+TEST(Caches, WhatCameBackBrokenMayComeAgain) {
+  Objects d;
+  d.cache(0, 100, slab, 0, 0, 0x33);
+  EXPECT_EQ(d.alloc_of(1, 0, slab + 1024), Ruling::fine);
+  EXPECT_EQ(d.call(program::Poke{In{1}, {12}, {1}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  d.freed(1);
+  EXPECT_EQ(d.alloc_of(1, 0, slab + 1024, 12), Ruling::fine) << d.why();
+}
+
+}  // namespace
+}  // namespace memtorture::oracle::test
