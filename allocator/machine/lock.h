@@ -59,15 +59,25 @@ class Held {  // proof: alone inside one lock. Needs a proof that interrupts are
 
 class WaitQueue {  // wait: sleepable process context. wake: any context but NMI.
  public:
-  void wait();      // sleeps until woken; reports when atomic
+  void wait();  // sleeps until woken; reports when atomic
+  // The kernel's prepare_to_wait, last look, schedule_timeout: sleeps until woken, `jiffies` at most, and not at all if
+  // enough() holds by then. Whoever makes enough() true and wakes afterwards is not missed; enough() contains no point.
+  // False: the time is up, nobody woke us. Outside of a run time passes at once.
+  template <class Enough>
+  bool wait_timeout(Jiffies jiffies, Enough enough) {
+    if (!prepare()) return false;
+    return enough() || sleep_timeout(jiffies);
+  }
   void wake_one();  // which one is the chooser's business
   void wake_all();
   void reset() { waiters_ = 0; }
-  std::uint32_t waiters() const { return waiters_; }
+  std::uint32_t waiters() const { return waiters_ & 0xffff; }  // the engine may keep more in the word
 
  private:
   friend class Mutex;
-  void sleep();  // wait() behind its point: what was checked after the point still holds
+  void sleep();    // wait() behind its point: what was checked after the point still holds
+  bool prepare();  // from here on a wake-up counts; false: it may not sleep, and was reported
+  bool sleep_timeout(Jiffies jiffies);
 
   std::uint32_t waiters_ = 0;
 };

@@ -165,7 +165,11 @@ Fiber* Engine::next_to_run() {
       enter_cpu(*fiber);
       return fiber;
     }
-    if (advance_time()) continue;
+    Fiber* const timer = earliest_timer();
+    if (timer != nullptr && timer->life == Life::sleeping) {
+      expire(*timer);
+      continue;
+    }
     bool blocked = false;
     for (Fiber* fiber : fibers_) {
       if (fiber->life == Life::pending && can_deliver(*fiber)) {
@@ -173,6 +177,10 @@ Fiber* Engine::next_to_run() {
         return fiber;
       }
       if (fiber->life != Life::done && fiber->life != Life::idle) blocked = true;
+    }
+    if (timer != nullptr) {
+      expire(*timer);
+      continue;
     }
     if (blocked) {
       result_.reason = StopReason::deadlock;
@@ -189,15 +197,19 @@ Fiber* Engine::next_to_run() {
   }
 }
 
-bool Engine::advance_time() {
+Fiber* Engine::earliest_timer() const {
   Fiber* earliest = nullptr;
   for (Fiber* fiber : fibers_) {
-    if (fiber->life == Life::sleeping && (earliest == nullptr || fiber->wake_at < earliest->wake_at)) earliest = fiber;
+    const bool timed = fiber->life == Life::sleeping || (fiber->life == Life::waiting && fiber->wake_at != 0);
+    if (timed && (earliest == nullptr || fiber->wake_at < earliest->wake_at)) earliest = fiber;
   }
-  if (earliest == nullptr) return false;
-  now_ = std::max(now_, earliest->wake_at);
-  earliest->life = Life::ready;
-  return true;
+  return earliest;
+}
+
+void Engine::expire(Fiber& fiber) {
+  now_ = std::max(now_, fiber.wake_at);
+  fiber.life = Life::ready;
+  fiber.waits_for = nullptr;
 }
 
 // --- points
@@ -341,24 +353,31 @@ void Engine::released(const SpinLock& lock) {
   }
 }
 
-void Engine::wait(const WaitQueue& queue) {
+bool Engine::wait(const WaitQueue& queue, Jiffies timeout) {
+  if (timeout != 0 && running_ == &driver_) {
+    now_ += timeout;
+    return false;
+  }
   Fiber& me = running();
+  if (timeout != 0) charge(steps_of_a_sleep);
   me.life = Life::waiting;
   me.waits_for = &queue;
   me.wait_ticket = ++tickets_;
+  me.wake_at = timeout != 0 ? now_ + timeout : 0;
   if (me.kind == ContextKind::task) leave_cpu(me);
   switch_away();
+  return me.waits_for != nullptr;
 }
 
-void Engine::wake(const WaitQueue& queue, bool all) {
-  for (;;) {
+std::uint32_t Engine::wake(const WaitQueue& queue, bool all) {
+  for (std::uint32_t woken = 0;;) {
     options_.clear();
     std::vector<Fiber*>::iterator first = fibers_.end();
     for (auto it = fibers_.begin(); it != fibers_.end(); ++it) {
       if ((*it)->life != Life::waiting || (*it)->waits_for != &queue) continue;
       if (first == fibers_.end() || (*it)->wait_ticket < (*first)->wait_ticket) first = it;
     }
-    if (first == fibers_.end()) return;
+    if (first == fibers_.end()) return woken;
     Fiber* chosen = *first;
     if (!all) {
       options_.push_back({.move = Move::wake, .whom = chosen->id});
@@ -378,7 +397,8 @@ void Engine::wake(const WaitQueue& queue, bool all) {
       }
     }
     chosen->life = Life::ready;
-    if (!all) return;
+    ++woken;
+    if (!all) return woken;
   }
 }
 

@@ -8,8 +8,9 @@
 //   ready:  tasks whose CPU executes something else
 //
 // What can move next: for each CPU its top, if it is not blocked; on an idle CPU any ready task of it. If nothing can:
-// time jumps to the earliest sleeper; else handlers that were never delivered arrive; else daemons are told to end;
-// else the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser.
+// time jumps to the earliest timer; else handlers that were never delivered arrive; else daemons are told to end; else
+// the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser. The time-out of
+// somebody who waits to be woken is for wake-ups that never come, so handlers arrive before it expires.
 //
 // A stop (panic, finding, budget) jumps straight back to the driver and abandons the fibers: what runs on them holds no
 // host resources by rule (allocator layers have no host heap, the executor keeps its state outside).
@@ -40,11 +41,11 @@ struct Fiber : Context, fiber::Strand {
   machine::Strand strand{};
   Life life = Life::done;
   Fiber* under = nullptr;           // what it interrupted
-  const void* waits_for = nullptr;  // SpinLock or WaitQueue
+  const void* waits_for = nullptr;  // SpinLock or WaitQueue; null: its time was up
   std::uint64_t wait_ticket = 0;    // order of waiters
-  Jiffies wake_at = 0;
-  bool has_work = false;  // daemons
-  bool fresh = true;      // its stack holds no frames of ours
+  Jiffies wake_at = 0;              // sleeping; waiting: its time-out, 0: none
+  bool has_work = false;            // daemons
+  bool fresh = true;                // its stack holds no frames of ours
 };
 
 class Engine {
@@ -67,9 +68,9 @@ class Engine {
   void sleep(Jiffies jiffies);
   void spin(const SpinLock& lock);  // returns when it was released meanwhile
   void released(const SpinLock& lock);
-  void wait(const WaitQueue& queue);
-  void wake(const WaitQueue& queue, bool all);
-  bool owns_below(ContextId owner) const;  // did the running context interrupt `owner`?
+  bool wait(const WaitQueue& queue, Jiffies timeout);    // timeout 0: none. False: it is up
+  std::uint32_t wake(const WaitQueue& queue, bool all);  // how many
+  bool owns_below(ContextId owner) const;                // did the running context interrupt `owner`?
   void wake_daemon(const machine::Strand& daemon);
   bool daemon_wait();
   bool daemons_idle() const;
@@ -99,7 +100,8 @@ class Engine {
   void switch_to(Fiber& next);
   void switch_away();  // the running fiber cannot go on
   Fiber* next_to_run();
-  bool advance_time();
+  Fiber* earliest_timer() const;
+  void expire(Fiber& fiber);
   static void entry(boost::context::detail::transfer_t transfer);
   [[noreturn]] void loop(Fiber& me);
 

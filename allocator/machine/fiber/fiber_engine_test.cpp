@@ -302,6 +302,44 @@ TEST_F(FiberEngine, WakingFreesAllWaiters) {
   EXPECT_EQ(said_, "cab");
 }
 
+TEST_F(FiberEngine, AWaitEndsByItsTimeOutOnlyWhenNobodyWakes) {
+  WaitQueue queue;
+  const auto said_in_a_run = [&] {
+    said_.clear();
+    EXPECT_EQ(run().reason, StopReason::finished);
+    EXPECT_EQ(queue.waiters(), 0u);
+    return said_;
+  };
+  add(0, [&] { say(queue.wait_timeout(50, [] { return false; }) ? "w" : "t"); });
+  EXPECT_EQ(said_in_a_run(), "t");
+  const auto interrupt = [&] {
+    queue.wake_all();
+    say("i");
+  };
+  add(1, interrupt, ContextKind::hardirq);
+  EXPECT_EQ(said_in_a_run(), "iw") << "interrupts come before time-outs";
+  add(1, [&] {
+    sleep_jiffies(49);
+    queue.wake_one();
+    say("s");
+  });
+  EXPECT_EQ(said_in_a_run(), "swi") << "and sleepers before both";
+}
+
+TEST_F(FiberEngine, AWaiterLooksOnceMoreBeforeItSleeps) {
+  WaitQueue queue;
+  bool done = false;
+  const ContextId a = add(0, [&] { say(queue.wait_timeout(50, [&] { return done; }) ? "a" : "t"); });
+  const ContextId b = add(1, [&] {
+    done = true;
+    queue.wake_all();
+    say("b");
+  });
+  script_.lines = {{a, "sched.sleep", {Move::switch_to, b}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "ba");
+}
+
 TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {
   add(0, [&] {
     for (;;) point("page.free");

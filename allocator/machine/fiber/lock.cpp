@@ -52,19 +52,27 @@ void WaitQueue::wait() {
 void WaitQueue::sleep() {
   went_to_sleep();
   ++waiters_;
-  this_machine().engine().wait(*this);
+  this_machine().engine().wait(*this, 0);
 }
 
+// Behind the point nobody else runs until we sleep, so there is nothing to prepare.
+bool WaitQueue::prepare() { return may_give_up_cpu("sched.sleep"); }
+
+bool WaitQueue::sleep_timeout(Jiffies jiffies) {
+  went_to_sleep();
+  ++waiters_;
+  const bool woken = this_machine().engine().wait(*this, jiffies);
+  if (!woken) --waiters_;
+  return woken;
+}
+
+// One whose time was up and who did not run yet is still counted, but cannot be woken any more.
 void WaitQueue::wake_one() {
-  if (waiters_ == 0) return;
-  --waiters_;
-  this_machine().engine().wake(*this, false);
+  if (waiters_ != 0) waiters_ -= this_machine().engine().wake(*this, false);
 }
 
 void WaitQueue::wake_all() {
-  if (waiters_ == 0) return;
-  waiters_ = 0;
-  this_machine().engine().wake(*this, true);
+  if (waiters_ != 0) waiters_ -= this_machine().engine().wake(*this, true);
 }
 
 void Mutex::lock(Site site) {

@@ -86,6 +86,7 @@ struct Runner {
   thread::Doorbell bell;
   std::atomic<Life> life{Life::done};
   std::atomic<Jiffies> wake_at{0};                               // 0: no timer; whoever clears it owns the wake-up
+  std::atomic<Jiffies> wait_ends_at{0};                          // time-out on a wait queue; 0: none
   std::atomic<const WaitQueue*> waits_for{nullptr};              // written under the queue's lock
   std::atomic<const std::atomic<ContextId>*> spins_on{nullptr};  // a lock's owner
   std::atomic<ContextId> spins_as{no_context};
@@ -114,8 +115,11 @@ class Engine {
   void point(Site site);
   void give_way();  // schedule()
   void sleep(Jiffies jiffies);
-  void spin(std::atomic<ContextId>& owner);          // until the lock is ours
-  void wait(WaitQueue& queue, std::uint32_t& word);  // word: the queue's state (lock.cpp)
+  void spin(std::atomic<ContextId>& owner);  // until the lock is ours
+  // word: the queue's state (lock.cpp). timeout 0: none. False: it is up. A wake-up after prepare_to_wait is not
+  // missed.
+  void prepare_to_wait(WaitQueue& queue, std::uint32_t& word);
+  bool wait(WaitQueue& queue, std::uint32_t& word, Jiffies timeout);
   void wake(WaitQueue& queue, std::uint32_t& word, bool all);
   void wake_daemon(const Strand& daemon);
   bool daemon_wait();
@@ -153,11 +157,14 @@ class Engine {
   struct Quiet {        // what the runners wait for when none is counted in
     bool over = false;  // ... or one moves after all
     bool blocked = false, standby = false, no_work = false;
-    Jiffies earliest = 0;  // 0: no timer
+    Jiffies earliest = 0;   // 0: no timer
+    bool time_out = false;  // ... and it is the time-out of a wait queue
+    void timer(Life life, Jiffies at);
   };
   Quiet survey() const;
   bool nobody_moves(std::uint64_t pulse);
   void advance_time(Jiffies to);
+  static bool due(std::atomic<Jiffies>& timer, Jiffies now);
   void tick();
 
   static constexpr std::uint64_t pulse_in = (std::uint64_t{1} << 32) + 1;

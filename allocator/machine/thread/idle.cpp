@@ -42,8 +42,8 @@ bool Engine::nobody_moves(std::uint64_t pulse) {
   if (quiet.over) return false;
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (!pulse_.compare_exchange_strong(pulse, pulse + pulse_in, std::memory_order_relaxed)) return false;
-  // The order that the deterministic engine has too: time, late interrupts, the end of daemons.
-  if (quiet.earliest != 0) {
+  // The order that the deterministic engine has too: time, late interrupts, time-outs of waiters, the end of daemons.
+  if (quiet.earliest != 0 && !(quiet.time_out && quiet.standby)) {
     advance_time(quiet.earliest);
   } else if (quiet.standby) {
     for (Runner& runner : runners_) unblock(runner, Life::standby);
@@ -58,6 +58,12 @@ bool Engine::nobody_moves(std::uint64_t pulse) {
   return true;
 }
 
+void Engine::Quiet::timer(Life life, Jiffies at) {
+  if (at == 0 || (earliest != 0 && earliest <= at)) return;
+  earliest = at;
+  time_out = life == Life::waiting;
+}
+
 Engine::Quiet Engine::survey() const {
   Quiet quiet;
   for (const Runner& runner : runners_) {
@@ -69,18 +75,23 @@ Engine::Quiet Engine::survey() const {
         (its_turn ? quiet.over : quiet.blocked) = true;
         break;
       }
-      case Life::sleeping: {
-        const Jiffies at = runner.wake_at.load(std::memory_order_relaxed);
-        quiet.earliest = quiet.earliest == 0 ? at : std::min(quiet.earliest, at);
+      case Life::sleeping: quiet.timer(Life::sleeping, runner.wake_at.load(std::memory_order_relaxed)); break;
+      case Life::waiting:
+        quiet.blocked = true;
+        quiet.timer(Life::waiting, runner.wait_ends_at.load(std::memory_order_relaxed));
         break;
-      }
-      case Life::waiting: quiet.blocked = true; break;
       case Life::standby: quiet.standby = true; break;
       case Life::no_work: quiet.no_work = true; break;
       case Life::done: break;
     }
   }
   return quiet;
+}
+
+// Takes a timer that is due. One that was set anew meanwhile is later: the exchange fails, and nothing is cut short.
+bool Engine::due(std::atomic<Jiffies>& timer, Jiffies now) {
+  Jiffies at = timer.load(std::memory_order_relaxed);
+  return at != 0 && at <= now && timer.compare_exchange_strong(at, 0, std::memory_order_relaxed);
 }
 
 // Time never goes back: CPUs that tick at the same time agree by the maximum.
@@ -90,11 +101,9 @@ void Engine::advance_time(Jiffies to) {
   }
   to = std::max(before, to);
   for (Runner& runner : runners_) {
-    Jiffies at = runner.wake_at.load(std::memory_order_relaxed);
-    if (at == 0 || at > to) continue;
-    // A sleeper that slept again meanwhile has a later timer: the exchange fails, and that sleep is not cut short.
-    if (!runner.wake_at.compare_exchange_strong(at, 0, std::memory_order_relaxed)) continue;
-    unblock(runner, Life::sleeping);
+    if (due(runner.wake_at, to)) unblock(runner, Life::sleeping);
+    // Its waker may have been faster, and this then cuts a later wait short: those may return without a wake.
+    if (due(runner.wait_ends_at, to)) unblock(runner, Life::waiting);
   }
 }
 

@@ -140,24 +140,44 @@ void Engine::spin(std::atomic<ContextId>& owner) {
   count_in();
 }
 
-void Engine::wait(WaitQueue& queue, std::uint32_t& word) {
+void Engine::prepare_to_wait(WaitQueue& queue, std::uint32_t& word) {
   Runner* const me = frame().runner;
-  if (me == nullptr) return;  // nobody else is there to wake it
+  if (me == nullptr) return;
+  const LockedQueue locked(word);
+  me->generation_seen(queue) = locked.generation();
+}
+
+// Who woke us took us off the queue; if we are still on it, it was a timer.
+bool Engine::wait(WaitQueue& queue, std::uint32_t& word, Jiffies timeout) {
+  Runner* const me = frame().runner;
+  if (me == nullptr) {  // nobody else is there to wake it
+    now_.fetch_add(timeout, std::memory_order_relaxed);
+    return timeout == 0;
+  }
   {
     LockedQueue locked(word);
     std::uint32_t& seen = me->generation_seen(queue);
     if (seen != locked.generation()) {
       seen = locked.generation();
-      return;
+      return true;
     }
     locked.enter();
     me->life.store(Life::waiting, std::memory_order_relaxed);
     me->waits_for.store(&queue, std::memory_order_relaxed);
   }
+  if (timeout != 0) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    me->wait_ends_at.store(now() + timeout, std::memory_order_relaxed);
+  }
   machine_.witness().slept(current());
   block(*me);
+  me->wait_ends_at.store(0, std::memory_order_relaxed);
   LockedQueue locked(word);  // what the waker did before the wake is now before us
   me->generation_seen(queue) = locked.generation();
+  if (me->waits_for.load(std::memory_order_relaxed) == nullptr) return true;
+  me->waits_for.store(nullptr, std::memory_order_relaxed);
+  locked.exit();
+  return false;
 }
 
 void Engine::wake(WaitQueue& queue, std::uint32_t& word, bool all) {
@@ -178,8 +198,16 @@ void Engine::wake(WaitQueue& queue, std::uint32_t& word, bool all) {
 }
 
 void WaitQueue::wait() {
-  if (may_give_up_cpu("sched.sleep")) this_machine().engine().wait(*this, waiters_);
+  if (may_give_up_cpu("sched.sleep")) this_machine().engine().wait(*this, waiters_, 0);
 }
+
+bool WaitQueue::prepare() {
+  if (!may_give_up_cpu("sched.sleep")) return false;
+  this_machine().engine().prepare_to_wait(*this, waiters_);
+  return true;
+}
+
+bool WaitQueue::sleep_timeout(Jiffies jiffies) { return this_machine().engine().wait(*this, waiters_, jiffies); }
 
 void WaitQueue::wake_one() { this_machine().engine().wake(*this, waiters_, false); }
 void WaitQueue::wake_all() { this_machine().engine().wake(*this, waiters_, true); }

@@ -353,6 +353,58 @@ TEST_F(ThreadEngine, WakeHandsOverWhatTheWakerDid) {
   EXPECT_EQ(received, 42);
 }
 
+// Time-outs and wake-ups race all the time; nobody is left behind, and the queue knows who waits.
+TEST_F(ThreadEngine, TimedWaitsMissNoWakeUp) {
+  constexpr int rounds = 300;
+  WaitQueue queue;
+  std::atomic<int> turn{0};
+  int handed_over = 0;  // plain: the queue orders it
+  for (int side = 0; side != 2; ++side) {
+    task(static_cast<unsigned>(side), [&, side] {
+      const auto mine = [&] { return turn.load(std::memory_order_acquire) % 2 == side; };
+      for (int i = 0; i != rounds; ++i) {
+        while (!mine()) queue.wait_timeout(i % 2 == 0 ? 1 : 1'000'000, mine);
+        ++handed_over;
+        turn.fetch_add(1, std::memory_order_release);
+        queue.wake_all();
+      }
+    });
+  }
+  EXPECT_EQ(reason(), StopReason::finished);
+  EXPECT_EQ(handed_over, 2 * rounds);
+  EXPECT_EQ(queue.waiters(), 0u);
+}
+
+TEST_F(ThreadEngine, AWaitWithoutWakerEndsByItsTimeOut) {
+  WaitQueue queue;
+  bool woken = true;
+  task(0, [&] { woken = queue.wait_timeout(500, [] { return false; }); });
+  EXPECT_EQ(reason(), StopReason::finished);
+  EXPECT_FALSE(woken);
+  EXPECT_EQ(queue.waiters(), 0u);
+}
+
+TEST_F(ThreadEngine, AnInterruptComesBeforeATimeOut) {
+  constexpr Jiffies long_time = 1'000'000;
+  WaitQueue queue;
+  std::atomic<bool> done{false};
+  Jiffies waited = 0;
+  task(0, [&] {
+    while (!done) queue.wait_timeout(long_time, [&] { return done.load(); });
+    waited = jiffies_now();
+  });
+  add(ContextKind::hardirq, 0, [&] {
+    done = true;
+    queue.wake_one();
+  });
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    done = false;
+    EXPECT_EQ(reason(seed), StopReason::finished);
+    EXPECT_LT(waited, long_time);
+    EXPECT_EQ(queue.waiters(), 0u);
+  }
+}
+
 TEST_F(ThreadEngine, MutexExcludesAndHandsOver) {
   Mutex mutex;
   int counter = 0;
