@@ -17,7 +17,9 @@
 #include "allocator/fault/injector.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
+#include "allocator/slab/mempool.h"
 #include "allocator/slab/slab.h"
+#include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
@@ -28,11 +30,14 @@ using subject::Blemish;
 using subject::CacheHandle;
 using subject::ClientKind;
 using subject::gfp_t;
+using subject::PoolHandle;
 
 class Kernel final : public subject::Pages,
                      public subject::PagesView,
                      public subject::Objects,
                      public subject::ObjectsView,
+                     public subject::Mempools,
+                     public subject::MempoolsView,
                      private fault::Listener {
  public:
   Kernel();
@@ -132,6 +137,17 @@ class Kernel final : public subject::Pages,
   subject::SlabPageInfo slab_page(Pfn page) override;
   std::uint64_t slab_pages(subject::SlabPages kind) override { return slab_.slab_pages(kind); }
 
+  // --- subject::Mempools, MempoolsView ------------------------------------------------------------------------------
+  PoolHandle mempool_create(const subject::PoolSpec& spec) override { return mempools_.mempool_create(spec); }
+  std::uint64_t mempool_alloc(PoolHandle pool, gfp_t gfp) override { return mempools_.mempool_alloc(pool, gfp); }
+  void mempool_free(std::uint64_t element, PoolHandle pool) override { mempools_.mempool_free(element, pool); }
+  int mempool_resize(PoolHandle pool, int new_min_nr, gfp_t gfp) override {
+    return mempools_.mempool_resize(pool, new_min_nr, gfp);
+  }
+  int mempool_destroy(PoolHandle pool) override { return mempools_.mempool_destroy(pool); }
+  subject::PoolInfo pool_info(PoolHandle pool) override;
+  void for_each_element(PoolHandle pool, EachElement f, void* arg) override;
+
  private:
   void fired(machine::Site site) override { trace_->fault_fired(site); }
 
@@ -140,6 +156,7 @@ class Kernel final : public subject::Pages,
   fault::Injector faults_;
   page::PageAllocator pages_;
   slab::SlabAllocator slab_{machine_, faults_, pages_};
+  slab::PoolAllocator mempools_{machine_, pages_, slab_};
   subject::PagesTrace* trace_ = nullptr;
   std::span<const fault::Rule> rules_;
   subject::ZoneInfo zone_info_[page::zones_max] = {};

@@ -32,6 +32,14 @@ enum class ReportKind : std::uint8_t {
   split_misuse,        // pfn: split_page of a compound or free page
   bad_address,         // free_pages of an address outside the linear map
   compound_exact,      // gfp: COMP given to alloc_pages_exact, masked (4.6)
+  bad_pool,            // no such memory pool, or one that cannot be made or resized so (12.1)
+  pool_busy,           // mempool_destroy: elements are out (12.1)
+  k12_too_large,       // kmalloc of the 1990s and those below: 11.5
+  k12_no_page,         // no area; at most once in 10 seconds
+  k12_nonatomic,       // gfp: a blocking request in an interrupt; the first 4
+  k12_bad_free,        // pfn: no block in use lies there
+  k12_wrong_size,      // pfn: kfree_s with another size than was asked for
+  k12_freelist,        // pfn: the first free block of an area is not free
   duplicate_cache,     // kmem_cache_create: the name is taken (10.2)
   cache_busy,          // kmem_cache_destroy: objects live (10.9)
   bad_cache,           // no such cache, or a cache that cannot be made: arguments, context or size (10.2)
@@ -67,6 +75,14 @@ inline constexpr ReportRow report_table[] = {
     {"split-misuse", Severity::bug, "kernel BUG at mm/page_alloc: split_page"},
     {"bad-address", Severity::bug, "kernel BUG at mm/page_alloc: free_pages of a non-linear address"},
     {"compound-exact", Severity::warning, "WARNING: COMP given to alloc_pages_exact"},
+    {"bad-pool", Severity::bug, "kernel BUG at mm/mempool: no such pool, or one that cannot be"},
+    {"pool-busy", Severity::bug, "kernel BUG at mm/mempool: mempool_destroy with elements outside"},
+    {"k12-too-large", Severity::warning, "kmalloc of too large a block"},
+    {"k12-no-page", Severity::warning, "Couldn't get a free page....."},
+    {"k12-nonatomic", Severity::bug, "kmalloc called nonatomically from interrupt "},
+    {"k12-bad-free", Severity::bug, "kfree of non-kmalloced memory: "},
+    {"k12-wrong-size", Severity::bug, "Trying to free pointer at "},
+    {"k12-freelist", Severity::bug, "Problem: block on freelist at "},
     {"duplicate-cache", Severity::bug, "kmem_cache_create: duplicate cache "},
     {"cache-busy", Severity::bug, "slab error in kmem_cache_destroy(): Can't free all objects"},
     {"bad-cache", Severity::bug, "kernel BUG at mm/slab: kmem_cache_create or a cache that is none"},
