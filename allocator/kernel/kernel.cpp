@@ -24,9 +24,14 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   faults_.reset(rules, *this);
   pages_.boot(machine_, bank_, faults_, trace);
   slab_.reset();
+  k12_ = false;
 }
 
 bool Kernel::boot_objects() {
+  if (machine_.shape().objects == machine::ObjectLayer::k12) {
+    buckets_.boot();
+    return k12_ = true;
+  }
   faults_.reset({}, *this);
   struct Step {
     Kernel& kernel;

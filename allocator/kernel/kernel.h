@@ -17,8 +17,10 @@
 #include "allocator/fault/injector.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
+#include "allocator/slab/k12.h"
 #include "allocator/slab/mempool.h"
 #include "allocator/slab/slab.h"
+#include "allocator/subject/buckets.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
@@ -36,6 +38,7 @@ class Kernel final : public subject::Pages,
                      public subject::PagesView,
                      public subject::Objects,
                      public subject::ObjectsView,
+                     public subject::BucketsView,
                      public subject::Mempools,
                      public subject::MempoolsView,
                      private fault::Listener {
@@ -45,7 +48,8 @@ class Kernel final : public subject::Pages,
   // shape must be possible; rules, trace and witness must outlive the run.
   void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
             machine::Witness& witness);
-  // Without injected failures. False: not enough memory for the general caches; the machine is as it was.
+  // The object layer: the buckets of the 1990s where the shape says so, else the slab layer, brought up without injected
+  // failures. False: not enough memory for the general caches; the machine is as it was.
   bool boot_objects();
 
   machine::Machine& machine() { return machine_; }
@@ -105,25 +109,56 @@ class Kernel final : public subject::Pages,
     return slab_.kmem_cache_alloc(cache, gfp | subject::gfp_zero);
   }
   void kmem_cache_free(CacheHandle cache, std::uint64_t object) override { slab_.kmem_cache_free(cache, object); }
-  std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override { return slab_.kmalloc(bytes, gfp); }
+  std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kmalloc(bytes, gfp);
+    return slab_.kmalloc(bytes, gfp);
+  }
   std::uint64_t kzalloc(std::uint64_t bytes, gfp_t gfp) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kmalloc(bytes, gfp | subject::gfp_zero);
     return slab_.kmalloc(bytes, gfp | subject::gfp_zero);
   }
   std::uint64_t kmalloc_node(std::uint64_t bytes, gfp_t gfp, int nid) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kmalloc(bytes, gfp);
     return slab_.kmalloc(bytes, gfp, nid);
   }
   std::uint64_t kmalloc_array(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kmalloc_array(n, bytes, gfp);
     return slab_.kmalloc_array(n, bytes, gfp);
   }
   std::uint64_t kcalloc(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kmalloc_array(n, bytes, gfp | subject::gfp_zero);
     return slab_.kmalloc_array(n, bytes, gfp | subject::gfp_zero);
   }
   std::uint64_t krealloc(std::uint64_t object, std::uint64_t bytes, gfp_t gfp) override {
+    if (k12_) [[unlikely]]
+      return buckets_.krealloc(object, bytes, gfp);
     return slab_.krealloc(object, bytes, gfp);
   }
-  std::uint64_t ksize(std::uint64_t object) override { return slab_.ksize(object); }
-  void kfree(std::uint64_t object) override { slab_.kfree(object); }
-  void kzfree(std::uint64_t object) override { slab_.kzfree(object); }
+  std::uint64_t ksize(std::uint64_t object) override {
+    if (k12_) [[unlikely]]
+      return buckets_.ksize(object);
+    return slab_.ksize(object);
+  }
+  void kfree(std::uint64_t object) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kfree(object);
+    return slab_.kfree(object);
+  }
+  void kfree_s(std::uint64_t object, std::uint64_t bytes) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kfree_s(object, bytes);
+    return slab_.kfree(object);
+  }
+  void kzfree(std::uint64_t object) override {
+    if (k12_) [[unlikely]]
+      return buckets_.kzfree(object);
+    return slab_.kzfree(object);
+  }
 
   // --- subject::ObjectsView -----------------------------------------------------------------------------------------
   void for_each_cache(EachCache f, void* arg) override;
@@ -136,6 +171,12 @@ class Kernel final : public subject::Pages,
   void for_each_free_index(CacheHandle cache, Pfn slab, EachIndex f, void* arg) override;
   subject::SlabPageInfo slab_page(Pfn page) override;
   std::uint64_t slab_pages(subject::SlabPages kind) override { return slab_.slab_pages(kind); }
+
+  // --- subject::BucketsView -----------------------------------------------------------------------------------------
+  unsigned buckets() override { return k12_ ? buckets_.table().count() : 0; }
+  subject::BucketInfo bucket(unsigned index) override;
+  void for_each_area(unsigned bucket, subject::BucketList list, EachArea f, void* arg) override;
+  void for_each_free_block(Pfn area, EachBlock f, void* arg) override;
 
   // --- subject::Mempools, MempoolsView ------------------------------------------------------------------------------
   PoolHandle mempool_create(const subject::PoolSpec& spec) override { return mempools_.mempool_create(spec); }
@@ -157,6 +198,8 @@ class Kernel final : public subject::Pages,
   page::PageAllocator pages_;
   slab::SlabAllocator slab_{machine_, faults_, pages_};
   slab::PoolAllocator mempools_{machine_, pages_, slab_};
+  slab::BucketAllocator buckets_{machine_, faults_, pages_};
+  bool k12_ = false;  // buckets_ serves kmalloc, and there are no caches
   subject::PagesTrace* trace_ = nullptr;
   std::span<const fault::Rule> rules_;
   subject::ZoneInfo zone_info_[page::zones_max] = {};

@@ -89,9 +89,12 @@ class Cast {
   Cast& task(unsigned cpu, std::function<void()> body, std::uint32_t flags = 0) {
     return add(machine::ContextKind::task, cpu, std::move(body), flags);
   }
+  machine::StopReason run(Kernel& kernel, machine::Chooser& chooser) {
+    return kernel.machine().run(strands_, chooser, {}).reason;
+  }
   machine::StopReason run(Kernel& kernel, std::uint64_t seed) {
     Dice dice(seed);
-    return kernel.machine().run(strands_, dice, {}).reason;
+    return run(kernel, dice);
   }
   // Each strand to its end, or until it blocks, in order.
   machine::StopReason run(Kernel& kernel) {
@@ -102,7 +105,7 @@ class Cast {
       bool roll(const machine::Moment&, std::uint32_t) override { return false; }
       void restart() override {}
     } chooser;
-    return kernel.machine().run(strands_, chooser, {}).reason;
+    return run(kernel, chooser);
   }
 
  private:

@@ -87,7 +87,7 @@ class Objects {
   virtual std::uint64_t kmem_cache_zalloc(CacheHandle cache, gfp_t gfp) = 0;
   virtual void kmem_cache_free(CacheHandle cache, std::uint64_t object) = 0;  // any context but NMI
 
-  // 0: refused; zero_size_ptr for 0 bytes. Context: flags.
+  // 0: refused; zero_size_ptr for 0 bytes (K12: an ordinary block). Context: flags.
   virtual std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) = 0;
   virtual std::uint64_t kzalloc(std::uint64_t bytes, gfp_t gfp) = 0;
   virtual std::uint64_t kmalloc_node(std::uint64_t bytes, gfp_t gfp, int nid) = 0;
@@ -97,7 +97,10 @@ class Objects {
   virtual std::uint64_t krealloc(std::uint64_t object, std::uint64_t bytes, gfp_t gfp) = 0;
   virtual std::uint64_t ksize(std::uint64_t object) = 0;  // any context
   virtual void kfree(std::uint64_t object) = 0;           // any context but NMI; 0 and zero_size_ptr: no-op
-  virtual void kzfree(std::uint64_t object) = 0;          // zeroes ksize bytes first
+  // K12: frees only what was asked for with that size (domain.md 11.5; bytes 0: any). Where there is no such record of
+  // sizes it is kfree.
+  virtual void kfree_s(std::uint64_t object, std::uint64_t bytes) = 0;
+  virtual void kzfree(std::uint64_t object) = 0;  // zeroes ksize bytes first
 };
 
 // --- white box: the structures of 10.3, for audits ------------------------------------------------------------------

@@ -1,0 +1,43 @@
+// White box of the kmalloc of the 1990s (domain.md 11.5), for audits: its size classes, and the areas that have free
+// blocks. An area whose blocks are all in use is on no list, as in the original; the count of a class has it.
+//
+// Quiescent use only; callbacks must not call the subject.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "allocator/subject/pages.h"
+
+namespace memtorture::subject {
+
+struct BucketInfo {
+  std::uint32_t block_bytes;  // 8 bytes of header included
+  std::uint32_t blocks;       // in an area
+  std::uint32_t order;        // of an area
+  std::uint64_t areas;        // those without free blocks included
+};
+
+enum class BucketList : std::uint8_t { plain, dma };
+inline constexpr std::string_view bucket_list_names[] = {"plain", "dma"};
+
+struct AreaInfo {
+  Pfn first;
+  std::uint32_t bucket;  // class index, as the descriptor says
+  std::uint32_t nfree;
+};
+
+class BucketsView {
+ public:
+  virtual ~BucketsView() = default;
+  virtual unsigned buckets() = 0;  // how many classes; 0: another object layer serves
+  virtual BucketInfo bucket(unsigned index) = 0;
+  // The areas on a list, in its order. Ends after as many steps as there are areas even when the list does not.
+  using EachArea = void (*)(void* arg, const AreaInfo& area);
+  virtual void for_each_area(unsigned bucket, BucketList list, EachArea f, void* arg) = 0;
+  // The free chain of an area: each block's address as kmalloc would return it. Ends where it leads out of the area.
+  using EachBlock = void (*)(void* arg, std::uint64_t block);
+  virtual void for_each_free_block(Pfn area, EachBlock f, void* arg) = 0;
+};
+
+}  // namespace memtorture::subject
