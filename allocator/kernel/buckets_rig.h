@@ -73,6 +73,7 @@ inline void check_buckets(Kernel& kernel, const LiveBlocks& live, int blocks_out
       if (known.insert(area).second) {
         ++areas;
         EXPECT_EQ(word(ram.address_of(area) + 12), 0u) << "an area with free blocks is on no list";
+        EXPECT_EQ(word(ram.address_of(area)), machine::no_pfn) << "it is on no list, and links to none";
         EXPECT_EQ(blocks.size(), info.blocks);
       }
       for (const std::uint64_t block : blocks) {

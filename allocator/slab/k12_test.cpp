@@ -267,6 +267,9 @@ TEST(K12, WhatIsNoBlockIsNotFreed) {  // P-KMALLOC-9, P-KMALLOC-10
     const LiveBlocks live{{block, 100}, {large, 20'000}};
     std::memset(rig.bytes(large), 0, 20'000);
     std::memset(rig.bytes(block), 0, 100);
+    rig.set_word(block + 4, 0xffaa0055);                   // what looks like headers: in a block's data,
+    rig.set_word(block - 24 + 16 + 31 * 128, 0xffaa0055);  // ... behind the last block of the area,
+    rig.set_word(large + 4, 0xff00aa55);                   // ... and in a block of its own area
     k.kfree(twice);
     k.kfree(gone);  // with its page
     const Pfn plain = k.alloc_pages(GFP_KERNEL, 0), high = k.alloc_pages(GFP_HIGHUSER, 0);
@@ -277,9 +280,12 @@ TEST(K12, WhatIsNoBlockIsNotFreed) {  // P-KMALLOC-9, P-KMALLOC-10
                                    twice,
                                    gone,
                                    block + 4,
+                                   block + 12,
+                                   block + 31 * 128,
+                                   large + 12,
                                    block - 8,
                                    block - 24,
-                                   block + 128 * 30,
+                                   block + 30 * 128,
                                    large + 4096,
                                    large + 4,
                                    rig.ram().address_of(plain) + 24,

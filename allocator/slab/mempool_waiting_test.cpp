@@ -147,6 +147,25 @@ TEST(MempoolWaiting, LooksAgainAfterFiveSeconds) {
   rig.finish();
 }
 
+// Two wait; one element comes back. The first of them is served by the backend after all, so the element is the other
+// one's, who must have been woken as well: no further return will do it.
+TEST(MempoolWaiting, AWokenOneWhoNeedsNoElementLeavesItToTheOther) {
+  std::vector<fault::Rule> rules = no_pages(3);
+  rules[1].times = 1;
+  WaitingPool rig(rules, 1);
+  Cast cast;
+  cast.task(0, [&] {
+    const std::uint64_t stock = rig.kernel.mempool_alloc(rig.pool, GFP_NOIO);
+    machine::sleep_jiffies(1);  // until both wait
+    rig.kernel.mempool_free(stock, rig.pool);
+  });
+  for (unsigned i = 0; i != 2; ++i)
+    cast.task(1, [&] { rig.kernel.mempool_free(rig.kernel.mempool_alloc(rig.pool, GFP_NOIO), rig.pool); });
+  ASSERT_EQ(cast.run(rig.kernel), StopReason::finished);
+  if (exact_time()) EXPECT_EQ(rig.jiffies(), 1u);
+  rig.finish();
+}
+
 TEST(MempoolWaiting, ResizeBringsWaitersWhatTheyWaitFor) {
   WaitingPool rig(no_pages(1), 1);
   std::uint64_t held = 0;
