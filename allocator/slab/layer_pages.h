@@ -1,5 +1,5 @@
-// Blocks of pages for a layer above pages: asked for and given back in the middle of its own caller's operation, so both
-// are announced before and after (PagesTrace::layer_*), and judged like any other request.
+// Blocks of pages for a layer above pages: asked for and given back in the middle of its own caller's operation, so
+// both are announced before and after (PagesTrace::layer_*), and judged like any other request.
 //
 // A granted block's bytes may be reached through Ram::at from here on; what they are, nobody knows.
 #pragma once
