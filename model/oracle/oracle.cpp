@@ -449,6 +449,8 @@ Ruling Oracle::begin(const program::Case& the_case, std::span<const subject::Zon
 Ruling Oracle::on(const Event& event) { return state_->on(event); }
 Ruling Oracle::end() { return state_->end(); }
 Ruling Oracle::audit(subject::PagesView& view) { return state_->audit(view); }
+void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(view); }
+Ruling Oracle::audit_objects(subject::ObjectsView& view) { return state_->audit_objects(view); }
 bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }

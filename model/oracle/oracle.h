@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "allocator/subject/objects.h"
 #include "model/oracle/event.h"
 #include "model/program/case.h"
 
@@ -58,6 +59,10 @@ class Oracle {
   [[nodiscard]] Ruling end();
   // White-box: compares the subject's structures with the ledger. At quiescent points only (no operation in flight).
   [[nodiscard]] Ruling audit(subject::PagesView& view);
+
+  // The same for the structures of 10.3. begin_objects: after the object layer's boot, before anybody uses it.
+  void begin_objects(subject::ObjectsView& view);
+  [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view);
 
   // May operation `op` of `who`, which is in flight, legally wait for ever in the present state (domain.md 9.4)?
   [[nodiscard]] bool may_wait_forever(ContextId who) const;

@@ -106,6 +106,15 @@ inline constexpr RuleRow rule_rows[] = {
     {"cache.destroy", RuleKind::rule, "P-SLAB-10", "a cache goes exactly when it has no live object"},
     {"cache.shrink", RuleKind::rule, "10.2", "kmem_cache_shrink tells 0 exactly when no object is live"},
     // --- faults
+    // --- the slab layer's structures
+    {"slab.geometry", RuleKind::audit, "P-SLAB-5, P-SLAB-6, 10.4", "objects, order, descriptor and colours of a slab are the reference's arithmetic"},
+    {"slab.owner", RuleKind::audit, "10.3, P-SLAB-9, P-SYS-2", "slabs and the blocks of pages that the layer holds are the same; pages know their slab, lists their node, the chain its caches"},
+    {"slab.chain", RuleKind::audit, "10.3, P-SLAB-15", "inuse is the number of objects less the length of the free chain, which names each once"},
+    {"slab.list", RuleKind::audit, "P-SLAB-3", "a slab is on the list that its count of objects in use says"},
+    {"slab.array", RuleKind::audit, "P-SLAB-15, P-SLAB-19", "arrays keep their limits, and hold each buffer once, in use for its slab, on its node"},
+    {"slab.object", RuleKind::audit, "P-SLAB-1, P-SLAB-8", "a live object is a buffer of its cache, in use and in no array"},
+    {"slab.count", RuleKind::audit, "P-SLAB-9, P-SLAB-13, P-SYS-9", "free_objects and the counts of slab pages are what the slabs say"},
+    {"slab.lost", RuleKind::audit, "P-SLAB-16, P-SYS-2", "what is in use is live, in an array, or a structure that the layer has"},
     {"fault.honoured", RuleKind::rule, "P-FAULT-6", "an injected failure refuses the request, without reclaim and without a failure report"},
     {"fault.nofail", RuleKind::rule, "P-FAULT-5", "__GFP_NOFAIL requests are never injected"},
     // --- crimes of the program

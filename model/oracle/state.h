@@ -13,7 +13,7 @@
 //   layers.cpp     requests of other layers
 //   objects.cpp    kmalloc and objects of caches
 //   caches.cpp     caches: creation, destruction, shrinking
-//   object_memory.cpp   who reads and writes objects
+//   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -195,6 +195,7 @@ struct Oracle::State {
   ObjectLedger objects;
   std::vector<CacheRecord> caches;
   bool has_objects = false;
+  std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
   unsigned object_ops = 0;           // operations on objects that are in flight
   std::uint64_t object_changes = 0;  // ... and that were begun so far
   std::vector<Slot> slots;
@@ -406,6 +407,11 @@ struct Oracle::State {
   Ruling call_object_memory(ContextState&, const Slot&);
   Ruling object_poke(Flight&, const Slot&);
   Ruling judge_object_contents(const Event&);
+
+  // object_audit.cpp
+  struct ObjectAuditor;
+  void begin_objects(subject::ObjectsView&);
+  Ruling audit_objects(subject::ObjectsView&);
 
   // audit.cpp
   struct Auditor;

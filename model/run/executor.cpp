@@ -135,8 +135,9 @@ void Executor::audit_if_due() {
 }
 
 void Executor::audit() {
-  if (view_ != nullptr && options_.audit_every != audit_never && !tape_.is_over())
-    tape_.conclude(oracle_.audit(*view_));
+  if (options_.audit_every == audit_never) return;
+  if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
+  if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_));
 }
 
 // --- blocks

@@ -73,10 +73,7 @@ class Executor {
 
   void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
              machine::Machine& machine);
-  void use_objects(subject::Objects* objects, subject::ObjectsView* view) {  // after start(); null: there are none
-    objects_ = objects;
-    objects_view_ = view;
-  }
+  void use_objects(subject::Objects* objects, subject::ObjectsView* view);  // after start(); null: there are none
   std::span<const machine::Strand> strands();  // one a program
   machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }

@@ -26,6 +26,12 @@ std::int64_t first_unlike(std::span<const std::byte> bytes, std::byte right) {
 
 }  // namespace
 
+void Executor::use_objects(subject::Objects* objects, subject::ObjectsView* view) {
+  objects_ = objects;
+  objects_view_ = view;
+  if (view != nullptr && options_.audit_every != audit_never) oracle_.begin_objects(*view);
+}
+
 // --- slots
 // ------------------------------------------------------------------------------------------------------------
 
