@@ -27,10 +27,11 @@ SHRUNK_MAX = 8        # raw crashes that are made into cases; more are mostly th
 OVERTIME = 120        # seconds for a target to finish what it shrinks
 # What one input may take. The limits are generous: a hang or runaway memory is a finding, a busy machine is not.
 LIMITS = ["-timeout=25", "-rss_limit_mb=3072", "-print_final_stats=1"]
-# pages_fuzz steers by behaviour features of its own, and its mutator by the structure of a case: no length ramp.
+PROGRAMS = ["kernel_fuzz", "objects_fuzz", "pages_fuzz"]  # targets that run cases
+# They steer by behaviour features of their own, and their mutator by the structure of a case: no length ramp.
 # Counts of edges would make libFuzzer keep inputs that only do the same more often, and cost a third of the time.
 PROGRAM_FLAGS = ["-len_control=0", "-use_counters=0"]
-FLAGS = {"pages_fuzz": [*PROGRAM_FLAGS, "-max_len=8192"], "text_fuzz": ["-use_value_profile=1", "-max_len=16384"],
+FLAGS = {**{name: [*PROGRAM_FLAGS, "-max_len=8192"] for name in PROGRAMS}, "text_fuzz": ["-use_value_profile=1", "-max_len=16384"],
          "canary_fuzz": PROGRAM_FLAGS}
 INTERRUPTED = 72      # libFuzzer's exit code for it
 
@@ -71,7 +72,7 @@ class Campaign:
 def seeds_of(target):
     if target == "text_fuzz":
         return [ROOT / "corpus" / "cases", ROOT / "corpus" / "seeds"]
-    return [BUILD / "seeds" / "pages_fuzz"]
+    return [BUILD / "seeds" / "programs"]
 
 
 def command_of(target, out, seconds):
@@ -150,7 +151,7 @@ def run_canary(campaign):
 # --- what crashes left -----------------------------------------------------------------------------------------------
 
 def shrink_artifact(campaign, artifact):
-    """Raw bytes that killed pages_fuzz -> a shrunk case. Best effort: the bytes themselves always remain."""
+    """Raw bytes that killed a target -> a shrunk case. Best effort: the bytes themselves always remain."""
     environment = os.environ | {"MEMTORTURE_FOUND": str(campaign.out / "found")}
     try:
         done = subprocess.run([str(BUILD / "fuzz_autopsy"), str(artifact)], env=environment, capture_output=True,
@@ -169,7 +170,7 @@ def reproducers(campaign, named):
     for artifact in campaign.new_files("artifacts"):
         if artifact.name.startswith("slow-unit-"):
             continue
-        if artifact.parent.name == "pages_fuzz" and shrunk < SHRUNK_MAX:
+        if artifact.parent.name in PROGRAMS and shrunk < SHRUNK_MAX:
             artifact, shrunk = shrink_artifact(campaign, artifact), shrunk + 1
         if artifact not in cases:
             cases.append(artifact)
@@ -225,7 +226,7 @@ def summarise(campaign, canary):
         print(f"  {target:12} {executed:13,} {rate:9,} {edges:7,} {features:9,} {corpus:7,}")
     if canary:
         print(f"  canary_fuzz  {canary}")
-    if "pages_fuzz" in campaign.logs:
+    if not campaign.logs.keys().isdisjoint(PROGRAMS):
         print(f"  operations checked {count(total, 'operations')}, cases {count(total, 'cases')}, "
               f"faults fired {count(total, 'faults')}, interrupts {count(total, 'interrupts')}")
     print(f"  findings {len(cases)}")
@@ -249,8 +250,10 @@ def shares(seconds, jobs, only):
     if only:
         return [[(only, seconds)] for _ in range(jobs)]
     text = max(1, seconds // TEXT_SHARE)
-    first = [("text_fuzz", text), ("pages_fuzz", max(1, seconds - text))]
-    return [first] + [[("pages_fuzz", seconds)]] * (jobs - 1)
+    rest = seconds - text
+    first = [("text_fuzz", text), *((name, max(1, rest // len(PROGRAMS))) for name in PROGRAMS)]
+    each = [[(name, max(1, seconds // len(PROGRAMS))) for name in PROGRAMS]]
+    return [first] + each * (jobs - 1)
 
 
 def run_job(campaign, job, work):
@@ -270,7 +273,7 @@ def watch(campaign, workers):
 
 def main(arguments):
     seconds, jobs, out, only = int(arguments[0]), int(arguments[1]), pathlib.Path(arguments[2]), arguments[3]
-    targets = [only] if only else ["pages_fuzz", "text_fuzz", "canary_fuzz"]
+    targets = [only] if only else [*PROGRAMS, "text_fuzz", "canary_fuzz"]
     for target in targets:
         if not (BUILD / target).is_file():
             raise Trouble(f"no fuzz target {target} in {BUILD} (there are: "

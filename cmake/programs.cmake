@@ -72,14 +72,14 @@ if(MT_FUZZ)
     list(APPEND mt_fuzz_targets ${name})
   endforeach()
 
-  # Seeds of pages_fuzz: every case of the corpus in its byte form. Seeds of text_fuzz are the texts themselves.
+  # Seeds of the targets that run cases: every case of the corpus in its byte form. Seeds of text_fuzz are the texts themselves.
   set(seeds)
   if(TARGET memtorture)
     file(GLOB cases CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/corpus/cases/*.case ${CMAKE_SOURCE_DIR}/corpus/seeds/*.case)
-    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/seeds/pages_fuzz)
+    file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/seeds/programs)
     foreach(case ${cases})
       get_filename_component(name ${case} NAME_WE)
-      set(seed ${CMAKE_BINARY_DIR}/seeds/pages_fuzz/${name})
+      set(seed ${CMAKE_BINARY_DIR}/seeds/programs/${name})
       add_custom_command(OUTPUT ${seed} COMMAND memtorture encode ${case} -o ${seed} DEPENDS ${case} memtorture
                          COMMENT "Encoding seed ${name}" VERBATIM)
       list(APPEND seeds ${seed})

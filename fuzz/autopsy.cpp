@@ -1,14 +1,13 @@
 #include "fuzz/autopsy.h"
 
-#include "fuzz/pages_target.h"
 #include "model/program/edits.h"
 
 namespace memtorture::fuzz {
 
 using program::Case;
 
-Case case_with_departures(std::span<const std::uint8_t> bytes, const run::SandboxLimits& limits) {
-  Case the_case = case_of(bytes);
+Case case_with_departures(std::span<const std::uint8_t> bytes, Scope scope, const run::SandboxLimits& limits) {
+  Case the_case = case_of(bytes, scope);
   run::RandomChooser dice = chooser_of(bytes, the_case);
   std::vector<machine::Departure> taken = run::record_schedule(the_case, dice, {}, limits);
   the_case.departures = std::move(taken);  // the dice refer to those that were there
@@ -16,10 +15,10 @@ Case case_with_departures(std::span<const std::uint8_t> bytes, const run::Sandbo
   return the_case;
 }
 
-std::expected<std::optional<shrink::Found>, std::string> autopsy(std::span<const std::uint8_t> bytes,
+std::expected<std::optional<shrink::Found>, std::string> autopsy(std::span<const std::uint8_t> bytes, Scope scope,
                                                                  const std::filesystem::path& found,
                                                                  const run::SandboxLimits& limits) {
-  const Case the_case = case_with_departures(bytes, limits);
+  const Case the_case = case_with_departures(bytes, scope, limits);
   const run::Outcome outcome = run::replay_sandboxed(the_case, {}, limits);
   if (!outcome.is_bug()) return std::nullopt;
   // A sandboxed run costs a process, one of a hang its whole time limit.

@@ -16,16 +16,18 @@
 #include <span>
 #include <string>
 
+#include "fuzz/case_target.h"
 #include "model/run/sandbox.h"
 #include "model/shrink/found.h"
 
 namespace memtorture::fuzz {
 
-// The decoded case with the departures that pages_fuzz took on these bytes, up to its death if it died.
-program::Case case_with_departures(std::span<const std::uint8_t> bytes, const run::SandboxLimits& limits = {});
+// The decoded case with the departures that the target took on these bytes, up to its death if it died.
+program::Case case_with_departures(std::span<const std::uint8_t> bytes, Scope scope,
+                                   const run::SandboxLimits& limits = {});
 
 // Nothing: the input passes. The error is one line.
-std::expected<std::optional<shrink::Found>, std::string> autopsy(std::span<const std::uint8_t> bytes,
+std::expected<std::optional<shrink::Found>, std::string> autopsy(std::span<const std::uint8_t> bytes, Scope scope,
                                                                  const std::filesystem::path& found,
                                                                  const run::SandboxLimits& limits = {});
 

@@ -1,5 +1,6 @@
-// fuzz_autopsy FILE...: makes a shrunk case in $MEMTORTURE_FOUND of each raw input that killed pages_fuzz. One line a
-// file: the reproducer, "passes", or what went wrong. Exit code 0: every file was dealt with; 2: some could not be.
+// fuzz_autopsy FILE...: makes a shrunk case in $MEMTORTURE_FOUND of each raw input that killed a target. A file's
+// folder is named after its target, as ci/fuzz has it (artifacts/objects_fuzz/crash-...). One line a file: the
+// reproducer, "passes", or what went wrong. Exit code 0: every file was dealt with; 2: some could not be.
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -21,7 +22,8 @@ bool deal_with(const char* name, const fuzz::Settings& settings) {
     fmt::print(stderr, "{}: cannot be read\n", name);
     return false;
   }
-  const auto result = fuzz::autopsy(bytes, settings.found);
+  const auto result = fuzz::autopsy(
+      bytes, fuzz::scope_of(std::filesystem::absolute(name).parent_path().filename().string()), settings.found);
   if (!result) fmt::print(stderr, "{}: {}\n", name, result.error());
   if (result) fmt::print("{}: {}\n", name, *result ? (*result)->path.string() : "passes");
   return result.has_value();
@@ -31,7 +33,8 @@ bool deal_with(const char* name, const fuzz::Settings& settings) {
 
 int main(int count, char** arguments) {
   if (count < 2) {
-    fmt::print(stderr, "usage: fuzz_autopsy FILE...   raw inputs of pages_fuzz -> shrunk cases in $MEMTORTURE_FOUND\n");
+    fmt::print(stderr,
+               "usage: fuzz_autopsy TARGET/FILE...   raw inputs of a target -> shrunk cases in $MEMTORTURE_FOUND\n");
     return 2;
   }
   const fuzz::Settings settings = fuzz::settings_from_environment();

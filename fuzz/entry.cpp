@@ -8,11 +8,11 @@
 
 namespace memtorture::fuzz {
 
-Entry::Entry(std::string target, std::unique_ptr<subject::Subject> subject, std::span<std::uint8_t> features,
+Entry::Entry(const std::string& target, std::unique_ptr<subject::Subject> subject, std::span<std::uint8_t> features,
              std::unique_ptr<subject::Subject> sound)
     : settings_(settings_from_environment()),
-      tally_(std::move(target), settings_.stats),
-      target_(std::move(subject), settings_.found, features) {
+      tally_(target, settings_.stats),
+      target_(scope_of(target), std::move(subject), settings_.found, features) {
   if (sound) sound_.emplace(std::move(sound));
 }
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include "fuzz/pages_target.h"
+#include "fuzz/case_target.h"
 #include "fuzz/settings.h"
 #include "fuzz/tally.h"
 
@@ -17,7 +17,7 @@ namespace memtorture::fuzz {
 class Entry {
  public:
   // `sound`: the same subject without a planted bug, or null. What it does too is then not what is looked for.
-  Entry(std::string target, std::unique_ptr<subject::Subject> subject, std::span<std::uint8_t> features,
+  Entry(const std::string& target, std::unique_ptr<subject::Subject> subject, std::span<std::uint8_t> features,
         std::unique_ptr<subject::Subject> sound = nullptr);
   void one_input(std::span<const std::uint8_t> bytes);
 
@@ -27,7 +27,7 @@ class Entry {
 
   Settings settings_;
   Tally tally_;
-  PagesTarget target_;
+  CaseTarget target_;
   std::optional<run::Runner> sound_;
 };
 

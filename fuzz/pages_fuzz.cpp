@@ -1,5 +1,5 @@
 // pages_fuzz: sequences of page operations with faults, interrupts, preemption and migration at sync points. What an
-// execution is stands in pages_target.h.
+// execution is stands in case_target.h.
 #include "fuzz/entry.h"
 
 namespace memtorture::fuzz {

@@ -10,17 +10,17 @@ class KernelSubject final : public subject::Subject {
   void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, subject::PagesTrace& trace,
             machine::Witness& witness) override {
     kernel_.boot(shape, faults, trace, witness);
-    has_slabs_ = shape.objects == machine::ObjectLayer::slab;
+    layer_ = shape.objects;
   }
   machine::Machine& machine() override { return kernel_.machine(); }
   subject::Pages& pages() override { return kernel_; }
   subject::PagesView* pages_view() override { return &kernel_; }
-  subject::Objects* boot_objects() override { return has_slabs_ && kernel_.boot_objects() ? &kernel_ : nullptr; }
-  subject::ObjectsView* objects_view() override { return &kernel_; }
+  subject::Objects* boot_objects() override { return layer_ != machine::ObjectLayer::none && kernel_.boot_objects() ? &kernel_ : nullptr; }
+  subject::ObjectsView* objects_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::Promises promises() const override { return kernel_.promises(); }
 
  private:
-  bool has_slabs_ = false;
+  machine::ObjectLayer layer_ = machine::ObjectLayer::none;
   Kernel kernel_;
 };
 

@@ -18,9 +18,6 @@ using subject::no_cache;
 namespace {
 
 constexpr std::uint32_t rcu_poison = subject::SLAB_DESTROY_BY_RCU | subject::SLAB_POISON;
-constexpr std::uint32_t interrupt_mask = machine::softirq_mask | machine::hardirq_mask | machine::nmi_mask;
-
-bool in_interrupt(const Flight& f) { return (f.preempt_count & interrupt_mask) != 0; }
 
 }  // namespace
 
@@ -34,9 +31,9 @@ CacheRecord* Oracle::State::live_cache(std::uint16_t index) {
 bool Oracle::State::cache_may_be_made(const Request& r) const {
   const std::uint64_t most = kmalloc_most(shape);
   const std::string_view name = the_case->slot_names[r.out];
-  return name.size() <= subject::cache_name_bytes_max && r.number >= word_bytes(shape) && r.number <= most &&
-         r.align <= most && (r.align & (r.align - 1)) == 0 && (r.slab_flags & ~subject::slab_flags_known) == 0 &&
-         (r.slab_flags & rcu_poison) != rcu_poison &&
+  return !buckets && name.size() <= subject::cache_name_bytes_max && r.number >= word_bytes(shape) &&
+         r.number <= most && r.align <= most && (r.align & (r.align - 1)) == 0 &&
+         (r.slab_flags & ~subject::slab_flags_known) == 0 && (r.slab_flags & rcu_poison) != rcu_poison &&
          slab_layout(shape, r.number, r.align, flags_in_force(shape, r.number, r.slab_flags)).has_value();
 }
 

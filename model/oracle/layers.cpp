@@ -44,6 +44,7 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
   std::uint32_t rights = subject::GFP_KERNEL;
   if (act == Act::obj_alloc || act == Act::obj_realloc) {
     rights = caller.request.gfp;
+    if (buckets && in_interrupt(caller)) rights |= subject::gfp_high;  // served as GFP_ATOMIC, whatever was asked
   } else if (act != Act::cache_create) {
     return broken("layer.gfp", machine::no_pfn, "a request for pages by a function that needs none");
   }

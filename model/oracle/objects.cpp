@@ -28,9 +28,12 @@ constexpr std::uint64_t as_it_should_be = ~std::uint64_t{0};
 }  // namespace
 
 // What the request must come to whatever memory there is: nothing, the address of nothing, or an object.
-Oracle::State::Due Oracle::State::due(const Request& r) const {
+Oracle::State::Due Oracle::State::due(const Request& r, bool nothing_to_move) const {
   if (r.overflows) return Due::null;
   if (r.of != no_slot) return Due::object;
+  // Buckets serve 0 bytes, too; but krealloc to 0 is kfree.
+  if (buckets && (r.number != 0 || r.act != Act::obj_realloc || nothing_to_move))
+    return r.number > (std::uint64_t{1} << 32) || bucket_usable(shape, r.number) == 0 ? Due::null : Due::object;
   if (r.number == 0) return Due::zero_size;
   return r.number > kmalloc_most(shape) ? Due::null : Due::object;
 }
@@ -55,6 +58,10 @@ Ruling Oracle::State::call_object(const Event&, ContextState& state) {
       const Slot* held = slot(r.in.slot, Held::object);
       if (held == nullptr) return Ruling::fine;
       if (held->address != zero_size_ptr) {
+        if (buckets && owned(*held) == no_object) {
+          state.object.missing = true;
+          return no_block(state, held->address, "object-double-free", "a freed object is to be moved");
+        }
         if (const Ruling ruling = surrender(state, *held, 0); ruling != Ruling::fine) return ruling;
         state.object.old_usable = state.object.lent.usable;
       }
@@ -64,6 +71,8 @@ Ruling Oracle::State::call_object(const Event&, ContextState& state) {
     case Act::obj_size: {
       const Slot* held = slot(r.in.slot, Held::object);
       if (held == nullptr || held->address == zero_size_ptr || owned(*held) != no_object) return Ruling::fine;
+      if (buckets)
+        return no_block(state, held->address, "object-use-after-free", "ksize of an object that was given up");
       return fatal("object-use-after-free", frame_of(held->address), "ksize of an object that was given up");
     }
     case Act::cache_create: return call_cache_create(state);
@@ -77,7 +86,14 @@ Ruling Oracle::State::call_obj_alloc(ContextState& state) {
   Flight& f = state.flight;
   const Request& r = f.request;
   const bool kept = r.act == Act::obj_realloc && state.object.old_usable >= r.number && state.object.old_usable != 0;
-  const bool works = !kept && due(r) == Due::object;  // nothing is looked at where nothing is to be done
+  const Due what = due(r, state.object.old_usable == 0);
+  // Nothing is looked at where nothing is to be done; buckets look at flags first.
+  const bool works = !kept && (what == Due::object || (buckets && what == Due::null && !r.overflows));
+  if (works && what == Due::null) f.owe(ReportKind::k12_too_large, 1, 1);
+  if (works && buckets) {
+    f.owe(ReportKind::k12_no_page, 0, (r.gfp & subject::gfp_nowarn) != 0 ? 0 : 1);
+    if (in_interrupt(f)) f.owe(ReportKind::k12_nonatomic, 0, may_sleep(r.gfp) ? 1 : 0);
+  }
   Ruling ruling = Ruling::fine;
   const CacheRecord* cache = state.object.cache != 0 ? &caches[state.object.cache - 1] : nullptr;
   const bool dma = (r.gfp & subject::gfp_dma) != 0;  // kmalloc takes the cache that the flag names
@@ -89,13 +105,16 @@ Ruling Oracle::State::call_obj_alloc(ContextState& state) {
   if (works && may_sleep(r.gfp) && !sleepable_at(f)) {
     f.atomic_crime = true;
     ruling = crime("sleep-in-atomic", machine::no_pfn, "a blocking request for an object in atomic context");
-    f.owe(ReportKind::sleeping, 1, many);
+    // Buckets have a report of their own for interrupts, and withhold it after the fourth time.
+    const bool own_report = buckets && in_interrupt(f);
+    f.owe(ReportKind::sleeping, own_report ? 0 : 1, own_report ? 0 : many);
   }
   return ruling;
 }
 
 Ruling Oracle::State::call_obj_free(ContextState& state) {
   const Request& r = state.flight.request;
+  if (buckets) return call_bucket_free(state);
   if (const Slot* block = slot(r.in.slot)) {
     const Pfn frame = block->first + r.in.offset;
     if (geometry.absent(frame) || is_high(frame)) return Ruling::fine;  // the harness skips it
@@ -108,6 +127,46 @@ Ruling Oracle::State::call_obj_free(ContextState& state) {
   if (r.in.offset != 0)
     return fatal("object-invalid-free", frame_of(held->address), "an address inside an object is freed");
   return surrender(state, *held, state.object.cache);
+}
+
+// Every block has a header that says whether it is one in use: what is none is reported, and nothing happens (11.5).
+// Believed only while nobody else can have a block come to lie there.
+Ruling Oracle::State::no_block(ContextState& state, std::uint64_t address, RuleId rule, std::string what) {
+  const Pfn frame = frame_of(address);
+  if (frame != machine::no_pfn) {
+    if (objects.at(address) != no_object) return fatal(rule, frame, what + ", and is another object's");
+    const bool unreadable = geometry.absent(frame) || is_high(frame);
+    const Holds holds = unreadable || geometry.reserved(frame) ? Holds::nothing : ledger.find(frame).entry.holds();
+    if (unreadable || holds == Holds::client || holds == Holds::limbo) return fatal(rule, frame, what);
+  }
+  if (object_ops > 1) return fatal(rule, frame, what);
+  state.flight.owe(ReportKind::k12_bad_free, 1, 1);
+  return noticed_if_free(state.flight, rule, frame, std::move(what));
+}
+
+Ruling Oracle::State::call_bucket_free(ContextState& state) {
+  const Request& r = state.flight.request;
+  if (const Slot* block = slot(r.in.slot)) {
+    const Pfn frame = block->first + r.in.offset;
+    if (geometry.absent(frame) || is_high(frame)) return Ruling::fine;  // the harness skips it
+    const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift);
+    return no_block(state, address, "object-invalid-free", fmt::format("{:#x} is freed, a page", address));
+  }
+  const Slot* held = slot(r.in.slot, Held::object);
+  if (held == nullptr || r.of != no_slot) return Ruling::fine;  // there are no caches
+  const std::uint64_t address = held->address + r.in.offset;
+  if (address == zero_size_ptr) return Ruling::fine;
+  const std::uint32_t index = r.in.offset == 0 ? owned(*held) : no_object;
+  if (index == no_object) {
+    const RuleId rule = r.in.offset == 0 ? RuleId("object-double-free") : RuleId("object-invalid-free");
+    return no_block(state, address, rule, fmt::format("{:#x} is freed, which is no object's", address));
+  }
+  if (r.number != 0 && r.number != objects.piece(index).bytes) {
+    state.flight.owe(ReportKind::k12_wrong_size, 1, 1);
+    return crime("wrong-size-free", frame_of(address),
+                 fmt::format("an object of {} bytes is freed as one of {}", objects.piece(index).bytes, r.number));
+  }
+  return surrender(state, *held, 0);
 }
 
 // A page, or no memory at all: found out as long as no slab comes to lie there.
@@ -176,7 +235,9 @@ Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
 Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) {
   const Flight& f = state.flight;
   const Request& r = f.request;
-  switch (due(r)) {
+  if (buckets && r.act == Act::obj_realloc && state.object.missing)
+    return event.value == 0 ? Ruling::fine : broken("object.null", event.pfn, "what is no object was moved");
+  switch (due(r, state.object.old_usable == 0)) {
     case Due::null:
       if (event.value == 0) return Ruling::fine;
       return broken("object.null", event.pfn, fmt::format("{} bytes were granted", r.number));
@@ -201,19 +262,25 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
   const Request& r = state.flight.request;
   CacheRecord* cache = state.object.cache != 0 && r.of != no_slot ? &caches[state.object.cache - 1] : nullptr;
   const std::uint64_t bytes = cache != nullptr ? cache->size : r.number;
-  const std::uint64_t usable = cache != nullptr ? bytes : kmalloc_class(bytes);
+  const std::uint64_t usable = cache != nullptr ? bytes : buckets ? bucket_usable(shape, bytes) : kmalloc_class(bytes);
   const std::uint32_t flags = cache != nullptr ? cache->flags : std::uint32_t{subject::SLAB_HWCACHE_ALIGN};
   const auto layout =
       slab_layout(shape, usable, cache != nullptr ? cache->align : 0, flags_in_force(shape, usable, flags));
   // The flag names the general cache; a cache of its own it cannot change.
   const bool dma = cache != nullptr ? (flags & subject::SLAB_CACHE_DMA) != 0 : (r.gfp & subject::gfp_dma) != 0;
-  if (const Ruling ruling = judge_place(event.value, usable, layout ? layout->align : 1, dma); ruling != Ruling::fine)
+  if (const Ruling ruling = judge_place(event.value, usable,
+                                        buckets  ? 4
+                                        : layout ? layout->align
+                                                 : 1,
+                                        dma);
+      ruling != Ruling::fine)
     return ruling;
   // The node is known where it was named, and where the caller cannot have moved.
   const bool node_known = (r.node >= 0 && r.node < shape.nodes) || (r.node < 0 && shape.cpus == 1) ||
                           (r.node < 0 && !sleepable_at(state.flight));
   const unsigned node = r.node >= 0 ? static_cast<unsigned>(r.node) : state.flight.cpu % shape.nodes;
-  if ((r.gfp & subject::gfp_thisnode) != 0 && node_known && geometry.zone(geometry.zone_of(event.pfn)).node != node)
+  if ((r.gfp & subject::gfp_thisnode) != 0 && !buckets && node_known &&
+      geometry.zone(geometry.zone_of(event.pfn)).node != node)
     return broken("object.node", event.pfn,
                   fmt::format("an object of node {}, with __GFP_THISNODE of node {}",
                               geometry.zone(geometry.zone_of(event.pfn)).node, node));
@@ -256,7 +323,8 @@ Ruling Oracle::State::judge_place(std::uint64_t address, std::uint64_t usable, s
 Ruling Oracle::State::judge_realloc(const Event& event, ContextState& state) {
   const Request& r = state.flight.request;
   const Piece& old = state.object.lent;
-  if (old.serial == 0 || r.number == 0) return judge_obj_result(event, state);  // kmalloc, or kfree
+  if (old.serial == 0 || r.number == 0 || state.object.missing)
+    return judge_obj_result(event, state);  // kmalloc, or kfree
   if (r.number <= old.usable) {
     if (event.value == old.address) return keep_old(state, true);
     return broken("object.realloc", frame_of(old.address), "an object moved, or was lost, though it is large enough");
@@ -297,6 +365,7 @@ Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
   const std::uint64_t most = index != no_object && objects.piece(index).cache != 0
                                  ? (least + 7) / 8 * 8  // words; with red zones 8 bytes
                                  : least;
+  if (f.reports_used && f.most[static_cast<unsigned>(ReportKind::k12_bad_free)] != 0) return Ruling::fine;
   if (event.value >= least && event.value <= std::max(most, least)) return Ruling::fine;
   return broken("object.size", frame_of(held->address), fmt::format("ksize told {}, not {}", event.value, most));
 }

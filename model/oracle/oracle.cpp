@@ -71,6 +71,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   geometry.build(next.shape, published);
   ledger.begin(next.shape, same_shape);
   has_objects = next.shape.objects != machine::ObjectLayer::none;
+  buckets = next.shape.objects == machine::ObjectLayer::k12;
   if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
   caches.clear();
   object_ops = 0;

@@ -143,6 +143,10 @@ struct Translate {
     on(Act::link, o.in);
     r.of = o.to.slot;
   }
+  void operator()(const KfreeS& o) {
+    on(Act::obj_free, o.in);
+    r.number = o.bytes.value;
+  }
   void operator()(const KfreeNull&) {}
   void operator()(const DrainLocalPages&) { r.act = Act::drain_local; }
   void operator()(const DrainAllPages&) { r.act = Act::drain_all; }

@@ -137,6 +137,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"leak", RuleKind::crime, "P-PAGE-27, 20.6", "a block is live when everybody has left"},
     {"object-double-free", RuleKind::crime, "P-SLAB-8, P-KMALLOC-10", "an object is given up again"},
     {"object-invalid-free", RuleKind::crime, "P-SLAB-8, 11.7", "an address is freed that is no object's: reported if it lies in no slab"},
+    {"wrong-size-free", RuleKind::crime, "11.5, P-KMALLOC-9", "kfree_s with another size than was asked for: reported, the object stays (buckets)"},
     {"wrong-cache-free", RuleKind::crime, "P-SLAB-8", "an object is given to a cache that it is not of"},
     {"object-use-after-free", RuleKind::crime, "11.7", "an object is used that was given up"},
     {"object-write-outside", RuleKind::crime, "11.7", "a write beside the object"},

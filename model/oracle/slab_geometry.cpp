@@ -87,6 +87,21 @@ std::optional<SlabLayout> slab_layout(const Shape& shape, std::uint64_t size, st
   return layout;
 }
 
+std::uint64_t bucket_usable(const Shape& shape, std::uint64_t bytes) {
+  constexpr std::uint64_t descriptor = 16, header = 8;
+  const std::uint64_t page = shape.page_bytes();
+  for (std::uint64_t nominal = 32; nominal <= page; nominal *= 2) {
+    const std::uint64_t in_page = page / nominal;
+    const std::uint64_t block = nominal <= 128 ? nominal : (page - descriptor) / in_page / 4 * 4;
+    if (block >= bytes + header) return block - header;
+  }
+  for (unsigned order = 1; order < std::min<unsigned>(shape.orders, 6); ++order) {
+    const std::uint64_t block = (page << order) - descriptor;
+    if (block >= bytes + header) return block - header;
+  }
+  return 0;
+}
+
 std::uint64_t kmalloc_class(std::uint64_t bytes) {
   if (bytes > 128 && bytes <= 192) return 192;  // lines of 64 bytes: there is a class of 192, and none of 96
   return std::max<std::uint64_t>(32, std::bit_ceil(bytes));

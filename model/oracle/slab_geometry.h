@@ -30,6 +30,9 @@ std::uint32_t flags_in_force(const machine::Shape& shape, std::uint64_t size, st
 std::optional<SlabLayout> slab_layout(const machine::Shape& shape, std::uint64_t size, std::uint64_t align,
                                       std::uint32_t flags);
 
+// Buckets (11.5): bytes of the block that serves a request, without its header; 0: it is too large.
+std::uint64_t bucket_usable(const machine::Shape& shape, std::uint64_t bytes);
+
 // kmalloc: the size of the general cache that serves `bytes`, which is 1..kmalloc_most.
 std::uint64_t kmalloc_class(std::uint64_t bytes);
 

@@ -146,6 +146,7 @@ struct ObjectFlight {
   bool alone = false;            // nobody else was in the middle of an operation on objects at the call
   bool asked = false;            // for pages
   bool refused = false;          // by the page layer, at least once
+  bool missing = false;          // krealloc of what is no object: noticed
   bool doomed = false;           // the name is taken, or the cache busy: what it must come to
   std::uint32_t cache = 0;       // index + 1 of the cache that it is on; 0: none
   Piece lent = {};               // serial 0: none. krealloc: what it may give up
@@ -194,7 +195,7 @@ struct Oracle::State {
   unsigned contexts_used = 0;
   ObjectLedger objects;
   std::vector<CacheRecord> caches;
-  bool has_objects = false;
+  bool has_objects = false, buckets = false;  // is there kmalloc; is it that of 11.5
   std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
   unsigned object_ops = 0;           // operations on objects that are in flight
   std::uint64_t object_changes = 0;  // ... and that were begun so far
@@ -373,10 +374,12 @@ struct Oracle::State {
 
   // objects.cpp
   enum class Due : std::uint8_t { null, zero_size, object };
-  Due due(const Request&) const;
+  Due due(const Request&, bool nothing_to_move) const;
   Ruling call_object(const Event&, ContextState&);
   Ruling call_obj_alloc(ContextState&);
   Ruling call_obj_free(ContextState&);
+  Ruling call_bucket_free(ContextState&);
+  Ruling no_block(ContextState&, std::uint64_t address, RuleId rule, std::string what);
   Ruling free_of_no_object(ContextState&, std::uint64_t address);
   Ruling surrender(ContextState&, const Slot&, std::uint32_t cache);
   std::uint32_t owned(const Slot&) const;
@@ -419,6 +422,9 @@ struct Oracle::State {
 };
 
 inline bool sleepable_at(const Flight& f) { return machine::sleepable(f.preempt_count, f.irqs); }
+inline bool in_interrupt(const Flight& f) {
+  return (f.preempt_count & (machine::softirq_mask | machine::hardirq_mask | machine::nmi_mask)) != 0;
+}
 inline bool may_sleep(std::uint32_t gfp) { return (gfp & subject::gfp_wait) != 0; }
 inline bool is_wait_function(Act act) {
   return act == Act::drain_all || act == Act::mutex_lock || act == Act::wait_event || act == Act::might_sleep ||

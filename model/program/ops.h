@@ -111,6 +111,8 @@ struct Kfree { In in; bool operator==(const Kfree&) const = default;
   MT_OP("kfree", "give up an object", &Kfree::in) };
 struct Kzfree { In in; bool operator==(const Kzfree&) const = default;
   MT_OP("kzfree", "zero it first", &Kzfree::in) };
+struct KfreeS { In in; Bytes bytes; bool operator==(const KfreeS&) const = default;
+  MT_OP("kfree_s", "give up an object and say its size, which buckets check; 0: do not", &KfreeS::in, &KfreeS::bytes) };
 struct KfreeNull { bool operator==(const KfreeNull&) const = default;
   MT_OP("kfree_null", "kfree(NULL): nothing happens") };
 struct CacheCreate { Out out; Bytes bytes; Align align; SlabFlags flags; Byte ctor; bool operator==(const CacheCreate&) const = default;
@@ -170,11 +172,11 @@ using Op =
                  AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
                  GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
                  DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
-                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize,
-                 CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, Link, PreemptDisable, PreemptEnable, LocalIrqSave,
-                 LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp, MutexUnlockOp,
-                 WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave, NoioRestore,
-                 NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink,
+                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, Link, PreemptDisable, PreemptEnable,
+                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
+                 MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
+                 NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

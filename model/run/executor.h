@@ -204,6 +204,7 @@ class Executor {
   MT_EXECUTE(Ksize);
   MT_EXECUTE(Kfree);
   MT_EXECUTE(Kzfree);
+  MT_EXECUTE(KfreeS);
   MT_EXECUTE(KfreeNull);
   MT_EXECUTE(CacheCreate);
   MT_EXECUTE(CacheDestroy);

@@ -237,6 +237,9 @@ void Executor::operator()(const Kfree& op) {
 void Executor::operator()(const Kzfree& op) {
   release_object(op.in, [&](std::uint64_t address) { objects_->kzfree(address); });
 }
+void Executor::operator()(const KfreeS& op) {
+  release_object(op.in, [&](std::uint64_t address) { objects_->kfree_s(address, op.bytes.value); });
+}
 void Executor::operator()(const KfreeNull&) {
   if (objects_ == nullptr) return skip();
   begin();

@@ -1,4 +1,4 @@
-#include "fuzz/pages_target.h"
+#include "fuzz/case_target.h"
 
 #include <algorithm>
 #include <utility>
@@ -22,8 +22,21 @@ std::uint64_t hash_of(std::span<const std::uint8_t> bytes) {  // FNV-1a
 
 }  // namespace
 
-program::Case case_of(std::span<const std::uint8_t> bytes) {
+Scope scope_of(std::string_view target) {
+  if (target == "objects_fuzz") return Scope::objects;
+  return target == "pages_fuzz" || target == "canary_fuzz" ? Scope::pages : Scope::kernel;
+}
+
+program::Case case_of(std::span<const std::uint8_t> bytes, Scope scope) {
+  using machine::ObjectLayer;
   program::Case decoded = program::decode(bytes);
+  machine::Shape& shape = decoded.shape;
+  if (scope == Scope::objects && shape.objects == ObjectLayer::none) shape.objects = ObjectLayer::slab;
+  if (scope == Scope::pages) {
+    shape.objects = ObjectLayer::none;
+    shape.slab_debug = 0;
+    shape.quarantine_bytes = 0;
+  }
   for (program::Program& program : decoded.programs) {
     for (program::Op& op : program.ops) {
       if (auto* add = std::get_if<program::ClientAdd>(&op))
@@ -38,27 +51,28 @@ run::RandomChooser chooser_of(std::span<const std::uint8_t> bytes, const program
   return {seed, run::RandomChooser::swarm_rates(seed), decoded.departures};
 }
 
-PagesTarget::PagesTarget(std::unique_ptr<subject::Subject> subject, std::filesystem::path found,
-                         std::span<std::uint8_t> features)
-    : runner_(std::move(subject)),
+CaseTarget::CaseTarget(Scope scope, std::unique_ptr<subject::Subject> subject, std::filesystem::path found,
+                       std::span<std::uint8_t> features)
+    : scope_(scope),
+      runner_(std::move(subject)),
       found_(std::move(found)),
       options_{.steps_budget = steps_hurried, .features = features} {}
 
-run::Options PagesTarget::unhurried() const {
+run::Options CaseTarget::unhurried() const {
   run::Options options = options_;
   options.steps_budget = run::Options{}.steps_budget;
   return options;
 }
 
-const run::Outcome& PagesTarget::run(std::span<const std::uint8_t> bytes) {
-  case_ = case_of(bytes);
+const run::Outcome& CaseTarget::run(std::span<const std::uint8_t> bytes) {
+  case_ = case_of(bytes, scope_);
   run::RandomChooser chooser = chooser_of(bytes, case_);
   outcome_ = &runner_.run(case_, chooser, options_);
   if (outcome_->verdict == run::Verdict::livelock) outcome_ = &runner_.run(case_, chooser, unhurried());
   return *outcome_;
 }
 
-std::expected<std::optional<shrink::Found>, std::string> PagesTarget::save() {
+std::expected<std::optional<shrink::Found>, std::string> CaseTarget::save() {
   const run::Outcome outcome = *outcome_;  // the judge runs on the same runner
   if (!known_.insert(run::signature(case_, outcome)).second) return std::nullopt;
   const auto judge = [this](const program::Case& candidate, run::Keep keep) {

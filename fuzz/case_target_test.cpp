@@ -1,6 +1,6 @@
 // The loop from bytes to a reproducer, in process: on the sound subject nothing is found, on the canary what is found
 // ends as a file that replays. And the autopsy sees the same run as the fuzzer.
-#include "fuzz/pages_target.h"
+#include "fuzz/case_target.h"
 
 #include <gtest/gtest.h>
 
@@ -44,7 +44,7 @@ class Folder {
 };
 
 // The first input of which only the canary dies.
-std::uint64_t first_song(PagesTarget& target) {
+std::uint64_t first_song(CaseTarget& target) {
   run::Runner sound;
   for (std::uint64_t seed = 0; seed != tries; ++seed) {
     const run::Outcome outcome = target.run(input(seed));
@@ -53,9 +53,9 @@ std::uint64_t first_song(PagesTarget& target) {
   return tries;
 }
 
-TEST(PagesTarget, SoundSubjectGivesNoBugAndFeatures) {
+TEST(CaseTarget, SoundSubjectGivesNoBugAndFeatures) {
   std::array<std::uint8_t, 1 << 14> features{};
-  PagesTarget target(run::make_kernel(), "unused", features);
+  CaseTarget target(Scope::kernel, run::make_kernel(), "unused", features);
   run::Statistics sum;
   for (std::uint64_t seed = 0; seed != 500; ++seed) {
     const run::Outcome& outcome = target.run(input(seed));
@@ -68,9 +68,26 @@ TEST(PagesTarget, SoundSubjectGivesNoBugAndFeatures) {
   EXPECT_GT(std::ranges::count_if(features, [](std::uint8_t count) { return count != 0; }), 50);
 }
 
-TEST(PagesTarget, TheCanaryEndsAsAReproducer) {
+// Each target sees the machines that it is about, and sees all of them.
+TEST(CaseTarget, TheScopeSaysWhichMachines) {
+  using machine::ObjectLayer;
+  std::set<ObjectLayer> seen[3];
+  for (std::uint64_t seed = 0; seed != 300; ++seed) {
+    for (const Scope scope : {Scope::pages, Scope::objects, Scope::kernel})
+      seen[static_cast<unsigned>(scope)].insert(case_of(input(seed), scope).shape.objects);
+  }
+  EXPECT_EQ(seen[0], (std::set{ObjectLayer::none}));
+  EXPECT_EQ(seen[1], (std::set{ObjectLayer::slab, ObjectLayer::k12}));
+  EXPECT_EQ(seen[2], (std::set{ObjectLayer::none, ObjectLayer::slab, ObjectLayer::k12}));
+  EXPECT_EQ(scope_of("objects_fuzz"), Scope::objects);
+  EXPECT_EQ(scope_of("pages_fuzz"), Scope::pages);
+  EXPECT_EQ(scope_of("kernel_fuzz"), Scope::kernel);
+}
+
+TEST(CaseTarget, TheCanaryEndsAsAReproducer) {
   const Folder folder("memtorture-pages-target-test");
-  PagesTarget target(subject::make_canary(subject::Planted::double_grant, run::make_kernel()), folder.path(), {});
+  CaseTarget target(Scope::pages, subject::make_canary(subject::Planted::double_grant, run::make_kernel()),
+                    folder.path(), {});
   const std::uint64_t seed = first_song(target);
   ASSERT_NE(seed, tries) << "the canary lives";
 
@@ -99,9 +116,9 @@ TEST(PagesTarget, TheCanaryEndsAsAReproducer) {
   EXPECT_FALSE(second->has_value()) << "a known signature is not saved again";
 }
 
-TEST(PagesTarget, WhatCannotBeSavedIsSaid) {
-  PagesTarget target(subject::make_canary(subject::Planted::double_grant, run::make_kernel()), "/proc/no/such/folder",
-                     {});
+TEST(CaseTarget, WhatCannotBeSavedIsSaid) {
+  CaseTarget target(Scope::pages, subject::make_canary(subject::Planted::double_grant, run::make_kernel()),
+                    "/proc/no/such/folder", {});
   const std::uint64_t seed = first_song(target);
   ASSERT_NE(seed, tries);
   const auto saved = target.save();
@@ -110,7 +127,7 @@ TEST(PagesTarget, WhatCannotBeSavedIsSaid) {
 }
 
 TEST(Autopsy, SeesTheDeparturesOfTheFuzzer) {
-  PagesTarget target(run::make_kernel(), "unused", {});
+  CaseTarget target(Scope::kernel, run::make_kernel(), "unused", {});
   std::size_t compared = 0;
   for (std::uint64_t seed = 0; seed != 20; ++seed) {
     const auto bytes = input(seed);
@@ -120,7 +137,7 @@ TEST(Autopsy, SeesTheDeparturesOfTheFuzzer) {
     if (outcome.verdict == run::Verdict::stalled || outcome.verdict == run::Verdict::livelock) continue;
     by_fuzzer.departures = outcome.departures;
     program::sort_departures(by_fuzzer);
-    EXPECT_EQ(case_with_departures(bytes).departures, by_fuzzer.departures) << "seed " << seed;
+    EXPECT_EQ(case_with_departures(bytes, Scope::kernel).departures, by_fuzzer.departures) << "seed " << seed;
     compared += by_fuzzer.departures.size();
   }
   EXPECT_GT(compared, 0u);
@@ -128,7 +145,7 @@ TEST(Autopsy, SeesTheDeparturesOfTheFuzzer) {
 
 TEST(Autopsy, AnInputThatPassesLeavesNothing) {
   const Folder folder("memtorture-autopsy-test");
-  const auto result = autopsy(input(1), folder.path());
+  const auto result = autopsy(input(1), Scope::kernel, folder.path());
   ASSERT_TRUE(result.has_value()) << result.error();
   EXPECT_FALSE(result->has_value());
   EXPECT_FALSE(std::filesystem::exists(folder.path()));

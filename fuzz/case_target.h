@@ -1,4 +1,4 @@
-// What one execution of pages_fuzz and canary_fuzz is, apart from libFuzzer: bytes -> case -> run -> verdict.
+// What one execution of the targets that run cases is, apart from libFuzzer: bytes -> case -> run -> verdict.
 //
 // Any bytes are a case (model/program/codec.h). Its own schedule is followed, and on top of that a RandomChooser seeded
 // with a hash of the bytes departs at every sync point, by the rates of its seed: preemption, migration, interrupts and
@@ -17,21 +17,28 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "model/run/run.h"
 #include "model/shrink/found.h"
 
 namespace memtorture::fuzz {
 
+// Which layers the cases of a target are about. pages: machines without objects. objects: with the slab layer, or what
+// the bytes say. kernel: whatever the bytes say.
+enum class Scope : std::uint8_t { pages, objects, kernel };
+Scope scope_of(std::string_view target);  // "objects_fuzz"; what is no target's name is kernel
+
 // The case and the chooser of an input: the same for the fuzzer, the autopsy and the tests. No client grows by more
 // than fills a machine of a few MiB: all that a huge machine allows is 1,048,576 allocations, which cost as much time
 // as hundreds of other inputs and show nothing new.
-program::Case case_of(std::span<const std::uint8_t> bytes);
+program::Case case_of(std::span<const std::uint8_t> bytes, Scope scope);
 run::RandomChooser chooser_of(std::span<const std::uint8_t> bytes, const program::Case& decoded);
 
-class PagesTarget {
+class CaseTarget {
  public:
-  PagesTarget(std::unique_ptr<subject::Subject> subject, std::filesystem::path found, std::span<std::uint8_t> features);
+  CaseTarget(Scope scope, std::unique_ptr<subject::Subject> subject, std::filesystem::path found,
+             std::span<std::uint8_t> features);
 
   // Runs one input. The outcome is valid until the next call.
   const run::Outcome& run(std::span<const std::uint8_t> bytes);
@@ -42,6 +49,7 @@ class PagesTarget {
  private:
   run::Options unhurried() const;
 
+  Scope scope_;
   run::Runner runner_;
   std::filesystem::path found_;
   run::Options options_;
