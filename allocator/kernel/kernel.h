@@ -22,6 +22,7 @@
 #include "allocator/slab/slab.h"
 #include "allocator/subject/buckets.h"
 #include "allocator/subject/mempools.h"
+#include "allocator/subject/debug.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
@@ -41,6 +42,7 @@ class Kernel final : public subject::Pages,
                      public subject::BucketsView,
                      public subject::Mempools,
                      public subject::MempoolsView,
+                     public subject::ObjectDebug,
                      private fault::Listener {
  public:
   Kernel();
@@ -171,6 +173,15 @@ class Kernel final : public subject::Pages,
   void for_each_free_index(CacheHandle cache, Pfn slab, EachIndex f, void* arg) override;
   subject::SlabPageInfo slab_page(Pfn page) override;
   std::uint64_t slab_pages(subject::SlabPages kind) override { return slab_.slab_pages(kind); }
+  subject::ObjectState object_state(std::uint64_t object) override;
+  std::uint64_t object_requested(std::uint64_t object) override;
+
+  // --- subject::ObjectDebug -----------------------------------------------------------------------------------------
+  bool check_access(std::uint64_t address, std::uint64_t bytes, subject::Access kind) override {
+    return slab_.check_access(address, bytes, kind);
+  }
+  std::uint32_t scan_leaks(std::span<const std::uint64_t> roots) override { return slab_.scan_leaks(roots); }
+  std::uint64_t quarantined_bytes() override { return slab_.quarantined_bytes(); }
 
   // --- subject::BucketsView -----------------------------------------------------------------------------------------
   unsigned buckets() override { return k12_ ? buckets_.table().count() : 0; }

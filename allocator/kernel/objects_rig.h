@@ -81,7 +81,8 @@ class ObjectsRig : public Rig {
     return n;
   }
 
-  // Buffers that are neither on a free chain nor in an array: what callers hold. Checks the whole cache on the way.
+  // Buffers that are on no free chain, in no array and not in quarantine: what callers hold. Checks the whole cache on
+  // the way.
   std::set<std::uint64_t> live(CacheHandle cache);
   void check();
 
@@ -170,7 +171,14 @@ inline std::set<std::uint64_t> ObjectsRig::live(CacheHandle cache) {
   }
   std::set<std::uint64_t> objects;
   for (const auto& [buffer, node] : in_use) {
-    if (!held.contains(buffer)) objects.insert(buffer);
+    const subject::ObjectState state = kernel.object_state(buffer + info.object_offset);
+    EXPECT_EQ(state == subject::ObjectState::unknown, info.checks == 0);
+    if (held.contains(buffer)) {
+      EXPECT_TRUE(state == subject::ObjectState::free_ || info.checks == 0) << "an array holds what is not free";
+    } else if (state != subject::ObjectState::quarantined) {
+      EXPECT_TRUE(state == subject::ObjectState::live || info.checks == 0) << "a free object that nobody has";
+      objects.insert(buffer);
+    }
   }
   return objects;
 }
@@ -187,7 +195,9 @@ inline void ObjectsRig::check() {
       pages[reclaimable ? 1 : 0] += std::uint64_t{1} << info.order;
       if (!info.off_slab) continue;
       EXPECT_TRUE(descriptors.insert(slab.info.descriptor).second);
-      EXPECT_TRUE(live_of[info.management_cache].contains(slab.info.descriptor)) << "a descriptor that is free";
+      const std::uint32_t offset = kernel.cache_info(info.management_cache).object_offset;
+      EXPECT_TRUE(live_of[info.management_cache].contains(slab.info.descriptor - offset))
+          << "a descriptor that is free";
     }
   }
   EXPECT_EQ(pages[0], kernel.slab_pages(subject::SlabPages::unreclaimable));  // P-SLAB-9

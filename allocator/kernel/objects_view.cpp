@@ -42,7 +42,8 @@ subject::CacheInfo Kernel::cache_info(CacheHandle handle) {
           .colour_off = cache.colour_off,
           .limit = cache.limit,
           .batchcount = cache.batchcount,
-          .shared = cache.shared};
+          .shared = cache.shared,
+          .checks = cache.checks};
 }
 
 ArrayInfo Kernel::cpu_array(CacheHandle handle, unsigned cpu) {
@@ -94,6 +95,24 @@ subject::SlabPageInfo Kernel::slab_page(Pfn pfn) {
   page::Page& page = pages_.map()[pfn];
   if ((page.flags() & subject::pg_slab) == 0) return {};
   return {.cache = page.slab_cache(), .descriptor = page.slab_descriptor()};
+}
+
+subject::ObjectState Kernel::object_state(std::uint64_t object) {
+  using subject::ObjectState;
+  debug::Record* const record = slab_.record_at(object);
+  if (record == nullptr) return ObjectState::unknown;
+  switch (record->state()) {
+    case debug::BufferState::live: return ObjectState::live;
+    case debug::BufferState::quarantined: return ObjectState::quarantined;
+    case debug::BufferState::fresh:
+    case debug::BufferState::freed: break;
+  }
+  return ObjectState::free_;
+}
+
+std::uint64_t Kernel::object_requested(std::uint64_t object) {
+  const debug::Record* const record = slab_.record_at(object);
+  return record != nullptr ? record->size : 0;
 }
 
 }  // namespace memtorture::kernel

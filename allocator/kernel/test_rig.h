@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -13,7 +14,12 @@ namespace memtorture::kernel {
 
 class Recorder final : public subject::PagesTrace, public machine::Witness {
  public:
-  void reported(const machine::Context&, const machine::Report& report) override { reports.push_back(report); }
+  void reported(const machine::Context&, const machine::Report& report) override {
+    reports.push_back(report);
+    details.push_back(report.object != nullptr ? *report.object : machine::ObjectDetails{});
+    details.back().cache = *names.emplace(details.back().cache).first;  // of a cache that may go
+    reports.back().object = nullptr;                                    // gone when we return
+  }
   void slept(const machine::Context&) override { ++sleeps; }
   void parked(Pfn, unsigned) override { ++parked_pages; }
   void refilled(Pfn, unsigned) override { ++refilled_pages; }
@@ -43,6 +49,8 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   }
 
   std::vector<machine::Report> reports;
+  std::vector<machine::ObjectDetails> details;  // of each report
+  std::set<std::string> names;
   std::vector<gfp_t> reclaims;
   std::vector<machine::Site> faults;
   std::vector<LayerRequest> requests;

@@ -45,6 +45,17 @@ enum class ReportKind : std::uint8_t {
   bad_cache,           // no such cache, or a cache that cannot be made: arguments, context or size (10.2)
   slab_gfp,            // gfp: HIGHMEM, DMA32 or unknown bits, or GFP_DMA and the cache disagree; fixed up (10.9)
   bad_object,          // pfn: what is given back, or asked about, is no object of a slab (10.9, 11.7)
+  // All below: address, object (object_details.h). Which check sees what: allocator/debug/README.md.
+  object_double_free,   // what is given back is free already
+  object_invalid_free,  // what is given back, or asked about, lies in a slab and is no object's start
+  object_wrong_cache,   // kmem_cache_free to a cache that the object is not of
+  object_redzone,       // a word beside an object was overwritten: found when it is given back
+  object_poison,        // a free object was written to: found when it is handed out, or its slab given back
+  out_of_bounds,        // a checked access touches what is beside an object (20.1)
+  use_after_free,       // ... a freed object or a free page
+  wild_access,          // ... an address outside of RAM
+  object_leak,          // the leak scan found a live object that nothing refers to (20.6)
+  slab_corrupt,         // pfn: chain, counts and records of a slab disagree
 };
 
 enum class Severity : std::uint8_t { note, warning, bug };
@@ -88,9 +99,19 @@ inline constexpr ReportRow report_table[] = {
     {"bad-cache", Severity::bug, "kernel BUG at mm/slab: kmem_cache_create or a cache that is none"},
     {"slab-gfp", Severity::bug, "Unexpected gfp: "},
     {"bad-object", Severity::bug, "kfree_debugcheck: out of range ptr "},
+    {"object-double-free", Severity::bug, "slab: double free detected in cache "},
+    {"object-invalid-free", Severity::bug, "BUG: KASAN: invalid-free in "},
+    {"object-wrong-cache", Severity::bug, "slab error in cache_free_debugcheck(): Wrong slab cache. "},
+    {"object-redzone", Severity::bug, "slab error in verify_redzone_free(): memory outside object was overwritten"},
+    {"object-poison", Severity::bug, "Slab corruption: "},
+    {"out-of-bounds", Severity::bug, "BUG: KASAN: slab-out-of-bounds in "},
+    {"use-after-free", Severity::bug, "BUG: KASAN: use-after-free in "},
+    {"wild-access", Severity::bug, "BUG: KASAN: wild-memory-access in "},
+    {"object-leak", Severity::bug, "unreferenced object 0x"},
+    {"slab-corrupt", Severity::bug, "slab error in check_slabp(): internal list corruption"},
 };
 inline constexpr unsigned report_kinds = std::size(report_table);
-static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_object) + 1);
+static_assert(report_kinds == static_cast<unsigned>(ReportKind::slab_corrupt) + 1);
 constexpr const ReportRow& row(ReportKind kind) { return report_table[static_cast<unsigned>(kind)]; }
 
 enum class BadPageReason : std::uint8_t { none, refcount, mapcount, mapping, flags, compound, reserved };
@@ -107,12 +128,16 @@ enum class PanicKind : std::uint8_t { none, out_of_memory, cache_create };
 inline constexpr std::string_view panic_texts[] = {"", "Out of memory and no killable processes...",
                                                    "kmem_cache_create(): failed to create slab"};
 
+struct ObjectDetails;  // object_details.h
+
 struct Report {
   ReportKind kind;
   BadPageReason why = BadPageReason::none;
   std::uint8_t order = 0;
   Pfn pfn = no_pfn;
   std::uint32_t gfp = 0;
+  std::uint64_t address = 0;              // simulated: what was given back, touched or found overwritten
+  const ObjectDetails* object = nullptr;  // valid during the call
 };
 
 }  // namespace memtorture::machine

@@ -28,11 +28,11 @@ constexpr gfp_t never = subject::gfp_highmem | subject::gfp_dma32 | ~subject::gf
 Address SlabAllocator::kmem_cache_alloc(CacheHandle handle, gfp_t gfp, int nid) {
   if (reject_nmi(gfp)) return 0;
   KmemCache* const cache = known(handle);
-  return cache != nullptr ? alloc(*cache, gfp, nid) : 0;
+  return cache != nullptr ? alloc(*cache, gfp, nid, cache->object_size - cache->slack) : 0;
 }
 
 // The caller has checked for NMI. Order: flags, might_sleep, the injected fault, and only then anything changes (1.6).
-Address SlabAllocator::alloc(KmemCache& cache, gfp_t gfp, int nid) {
+Address SlabAllocator::alloc(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes) {
   if (((gfp & (never | zone_choice)) ^ cache.gfpflags) != 0) [[unlikely]]
     gfp = fix_flags(cache, gfp);
   if ((gfp & subject::gfp_wait) != 0) {
@@ -46,6 +46,8 @@ Address SlabAllocator::alloc(KmemCache& cache, gfp_t gfp, int nid) {
     buffer = alloc_slow(cache, gfp, nid);
   if (buffer == 0) [[unlikely]]
     return 0;
+  if (cache.checks != 0) [[unlikely]]
+    return hand_out(cache, buffer, bytes, gfp);
   const Address object = buffer + cache.object_offset;
   if ((gfp & subject::gfp_zero) != 0) std::memset(at(object), 0, cache.object_size);
   return object;

@@ -52,6 +52,7 @@ class SlabAllocator::NewArrays {
 bool SlabAllocator::enable_arrays(KmemCache& cache, gfp_t gfp) {
   KmemCache sized = cache;  // the limits in force stay until the arrays are there
   sized.limit = array_limit_for(cache.buffer_size, platform_.page_bytes());
+  if (letters_ != 0) sized.limit = std::min(sized.limit, array_limit_debug);
   sized.batchcount = batchcount_for(sized.limit);
   sized.shared = cache.buffer_size <= platform_.page_bytes() && cpus_ > 1 ? shared_batches * sized.batchcount : 0;
   NewArrays fresh(*this);
@@ -66,7 +67,9 @@ bool SlabAllocator::enable_arrays(KmemCache& cache, gfp_t gfp) {
 Address SlabAllocator::new_array(std::uint32_t limit, std::uint32_t batchcount, const machine::LockClass& lock_class,
                                  unsigned node, gfp_t gfp) {
   const Address address = kmalloc(ArrayCache::bytes_for(limit), gfp, static_cast<int>(node));
-  if (address != 0) new (at(address)) ArrayCache(lock_class, limit, batchcount);
+  if (address == 0) return 0;
+  claim(address);
+  new (at(address)) ArrayCache(lock_class, limit, batchcount);
   return address;
 }
 
@@ -92,6 +95,7 @@ Address SlabAllocator::new_list3(const KmemCache& cache, unsigned node, gfp_t gf
     free_array(draft.shared);
     return 0;
   }
+  claim(address);
   List3& l3 = *new (at(address)) List3;
   std::copy(std::begin(draft.alien), std::end(draft.alien), std::begin(l3.alien));
   l3.shared = draft.shared;

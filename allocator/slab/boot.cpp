@@ -40,6 +40,10 @@ void SlabAllocator::reset() {
   cache_cache_ = nullptr;
   chain_mutex_.reset();
   for (auto& pages : slab_pages_) pages.store(0, std::memory_order_relaxed);
+  const machine::Shape& shape = machine_.shape();
+  letters_ = shape.slab_debug;
+  checks_seen_.store(letters_, std::memory_order_relaxed);
+  books_.reset(shape.quarantine_bytes);
 }
 
 bool SlabAllocator::boot(boot::Bank& bank) {
@@ -86,15 +90,17 @@ bool SlabAllocator::boot_general_caches(boot::Bank& bank) {
 }
 
 bool SlabAllocator::boot_general_cache(unsigned index, slab_flags_t flags, boot::Bank& bank) {
-  const CacheHandle handle = alloc(*cache_cache_, boot_gfp | subject::gfp_zero, -1);
+  const CacheHandle handle = alloc(*cache_cache_, boot_gfp | subject::gfp_zero, -1, sizeof(KmemCache));
   if (handle == 0) return false;
   const GeneralName name(size_classes[index], flags != 0 ? "(DMA)" : "");
-  const subject::CacheSpec spec{.name = name.view,
-                                .size = size_classes[index],
-                                .align = kmalloc_align_min,
-                                .flags = flags | subject::SLAB_HWCACHE_ALIGN};
+  const subject::CacheSpec spec{
+      .name = name.view,
+      .size = size_classes[index],
+      .align = kmalloc_align_min,
+      .flags = flags_with(letters_, size_classes[index], flags | subject::SLAB_HWCACHE_ALIGN)};
   KmemCache& cache = *new (at(handle)) KmemCache;
   describe(cache, spec, geometry_for(platform_, size_classes[index], kmalloc_align_min, spec.flags).value(), handle);
+  check_cache(cache, spec);
   give_boot_arrays(cache, bank);
   link(cache);
   general_[flags != 0 ? 1 : 0][index] = &cache;

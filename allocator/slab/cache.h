@@ -105,11 +105,14 @@ struct KmemCache {
   std::uint32_t management_bytes = 0;
   std::uint8_t order = 0;
   bool off_slab = false;
+  std::uint8_t checks = 0;  // machine::SlabDebug bits in force (debug.cpp); 0: the fast paths are all there is
+  std::uint8_t slack = 0;   // object_size less what was asked for at creation
   std::uint32_t align = 0, colour = 0, colour_off = 0;
   std::uint32_t limit = 0, batchcount = 0;  // of a CPU's array
   std::uint32_t shared = 0;                 // limit of a shared array, 0: none
-  CacheHandle slabp_cache = 0;              // off-slab: the general cache of the descriptors
-  CacheHandle next = 0;                     // chain
+  std::uint32_t evicting = 0;   // atomic: buffers that have left the quarantine and are being freed by others
+  CacheHandle slabp_cache = 0;  // off-slab: the general cache of the descriptors
+  CacheHandle next = 0;         // chain
   subject::Ctor ctor;
   char name[subject::cache_name_bytes_max + 1] = {};
   Address nodelists[machine::nodes_max] = {};  // List3
@@ -133,6 +136,7 @@ constexpr std::uint32_t array_limit_for(std::uint32_t buffer_size, std::uint32_t
   if (buffer_size > 1024) return 24;
   return buffer_size > 256 ? 54 : 120;
 }
+inline constexpr std::uint32_t array_limit_debug = 32;  // ... at most, on a machine whose checks are on
 constexpr std::uint32_t batchcount_for(std::uint32_t limit) { return (limit + 1) / 2; }
 
 }  // namespace memtorture::slab

@@ -1,12 +1,13 @@
 // Two CPUs, tasks and interrupt handlers on the same caches, objects passed from one to another, a third task that
 // creates, destroys, shrinks and reaps: whatever interleaving, every invariant holds at the end and all memory returns.
+// The same with all checks on, when freed objects of one go to their slabs at the hands of another.
 //
 // On fibers a seeded chooser decides at every point; on threads the host does, and ThreadSanitizer watches.
 #include <gtest/gtest.h>
 
 #include <atomic>
 
-#include "allocator/kernel/objects_rig.h"
+#include "allocator/kernel/debug_rig.h"
 
 namespace memtorture::kernel {
 namespace {
@@ -146,6 +147,18 @@ Strand strand(std::uint16_t id, ContextKind kind, std::uint8_t cpu, void (*body)
   return {.id = id, .kind = kind, .cpu = cpu, .flags = 0, .body = body, .arg = &actor};
 }
 
+// Twice, for the descriptors of the first round's slabs.
+void give_all_back(ObjectsRig& rig) {
+  const CacheHandle cache_cache = rig.named("kmem_cache");
+  for (const bool last : {false, true}) {
+    for (const CacheHandle cache : rig.caches()) {
+      if (cache != cache_cache) rig.kernel.kmem_cache_shrink(cache);
+    }
+    if (last) rig.kernel.slab().shrink_all();
+  }
+  rig.kernel.drain_all_pages();
+}
+
 void play_once(ObjectsRig& rig, const Shape& shape, std::uint64_t seed) {
   Counted counted;
   rig.kernel.boot(shape, {}, counted, counted);
@@ -155,8 +168,7 @@ void play_once(ObjectsRig& rig, const Shape& shape, std::uint64_t seed) {
   int blocks_before = 0;
   rig.alone([&] {
     cache = rig.kernel.kmem_cache_create({.name = "field", .size = 136});
-    rig.kernel.slab().shrink_all();
-    rig.kernel.drain_all_pages();
+    give_all_back(rig);
     free_before = rig.kernel.nr_free_pages();
     blocks_before = counted.blocks;
   });
@@ -179,16 +191,15 @@ void play_once(ObjectsRig& rig, const Shape& shape, std::uint64_t seed) {
     field.give_all();
     EXPECT_EQ(field.damaged, 0u);
     EXPECT_EQ(rig.kernel.kmem_cache_shrink(cache), 0);
-    rig.kernel.slab().shrink_all();
-    rig.kernel.drain_all_pages();
+    give_all_back(rig);
     EXPECT_EQ(rig.kernel.nr_free_pages(), free_before);
     EXPECT_EQ(counted.blocks, blocks_before);
   });
   EXPECT_EQ(counted.reports, 0u);
 }
 
-void play_many(unsigned nodes) {
-  Shape shape = machine::shape_named("tiny-64").value();
+void play_many(unsigned nodes, std::uint8_t checks = 0) {
+  Shape shape = checked_shape("tiny-64", checks, 3000);
   shape.cpus = 2;
   shape.nodes = static_cast<std::uint8_t>(nodes);
   ObjectsRig rig(shape);
@@ -202,6 +213,9 @@ void play_many(unsigned nodes) {
 
 TEST(Concurrency, OnOneNode) { play_many(1); }  // P-SLAB-15, P-CTX-10
 TEST(Concurrency, OnTwoNodes) { play_many(2); }
+TEST(Concurrency, OnOneNodeWithAllChecks) { play_many(1, letters("FZPUK")); }  // P-DEBUG-2
+TEST(Concurrency, OnTwoNodesWithAllChecks) { play_many(2, letters("FZPUK")); }
+TEST(Concurrency, WithTheQuarantineAlone) { play_many(2, letters("K")); }
 
 }  // namespace
 }  // namespace memtorture::kernel

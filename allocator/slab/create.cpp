@@ -68,17 +68,20 @@ CacheHandle SlabAllocator::create(const subject::CacheSpec& spec) {
     report({.kind = ReportKind::duplicate_cache});
     return subject::no_cache;
   }
+  subject::CacheSpec checked = spec;
+  checked.flags = flags_with(letters_, spec.size, spec.flags);
   const auto geometry = geometry_for(platform_, static_cast<std::uint32_t>(spec.size),
-                                     static_cast<std::uint32_t>(spec.align), spec.flags);
+                                     static_cast<std::uint32_t>(spec.align), checked.flags);
   if (!geometry) {
     report({.kind = ReportKind::bad_cache});
     return subject::no_cache;
   }
   const gfp_t gfp = machine::preemptible() ? subject::GFP_KERNEL : subject::GFP_NOWAIT;
-  const CacheHandle handle = alloc(*cache_cache_, gfp | subject::gfp_zero, -1);
+  const CacheHandle handle = alloc(*cache_cache_, gfp | subject::gfp_zero, -1, sizeof(KmemCache));
   if (handle == 0) return subject::no_cache;
   KmemCache& cache = *new (at(handle)) KmemCache;
-  describe(cache, spec, *geometry, handle);
+  describe(cache, checked, *geometry, handle);
+  check_cache(cache, checked);
   if (!enable_arrays(cache, gfp)) {
     release(cache);
     return subject::no_cache;
@@ -113,6 +116,7 @@ void SlabAllocator::describe(KmemCache& cache, const subject::CacheSpec& spec, c
   cache.colour = geometry.colour;
   cache.colour_off = geometry.colour_off;
   if (geometry.off_slab) cache.slabp_cache = general_[0][size_class_of(geometry.management_bytes)]->self;
+  cache.slack = static_cast<std::uint8_t>(geometry.object_size - spec.size);
   cache.ctor = spec.ctor;
   std::memcpy(cache.name, spec.name.data(), spec.name.size());
 }
@@ -161,7 +165,9 @@ int SlabAllocator::kmem_cache_shrink(CacheHandle handle) {
   KmemCache* const cache = may_change(handle);
   if (cache == nullptr) return -subject::einval;
   const ChainLock locked(chain_mutex_);
-  return !locked || shrink(*cache).busy ? 1 : 0;
+  if (!locked) return 1;
+  const bool settled = empty_quarantine(*cache);
+  return shrink(*cache).busy || !settled ? 1 : 0;
 }
 
 int SlabAllocator::kmem_cache_destroy(CacheHandle handle) {
@@ -171,7 +177,8 @@ int SlabAllocator::kmem_cache_destroy(CacheHandle handle) {
   if (!locked) return -subject::ebusy;
   if (known(handle) == nullptr) return -subject::einval;  // another one destroyed it while we waited
   unlink(*cache);
-  if (shrink(*cache).busy) {
+  const bool settled = empty_quarantine(*cache);
+  if (shrink(*cache).busy || !settled) {
     report({.kind = ReportKind::cache_busy});
     link(*cache);
     return -subject::ebusy;

@@ -17,6 +17,8 @@ void SlabAllocator::kmem_cache_free(CacheHandle handle, Address object) {
   KmemCache* const cache = known(handle);
   if (cache == nullptr) return;
   if (ram().pfn_of(object) == no_pfn) return bad_object(object);  // NULL among others: ruling in 10.2
+  if (checked_anywhere()) [[unlikely]]
+    return free_to_cache(*cache, object);
   free(*cache, object - cache->object_offset);
 }
 
@@ -101,6 +103,7 @@ void SlabAllocator::free_to_slab(KmemCache& cache, unsigned node, Address buffer
   const std::uint32_t index = cache.index_of(buffer - ram().address_of(slab.first) - slab.s_mem);
   std::uint32_t* const next = bufctl(slab);
   if (slab.nodeid != node || index == cache.num || next[index] != bufctl_active) return bad_object(buffer);
+  if (strict(cache) && !sound(cache, slab)) return;  // it stays in use: what such a slab gets is lost
 
   List3& l3 = list3(cache, node);
   remove(list_of(cache, l3, slab), slab);

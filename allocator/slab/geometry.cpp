@@ -1,6 +1,7 @@
 #include "allocator/slab/geometry.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "allocator/slab/size_classes.h"
 
@@ -15,6 +16,8 @@ std::uint32_t line_align(std::uint64_t size) {
   while (size <= align / 2) align /= 2;
   return align;
 }
+
+constexpr std::uint32_t shadow_align = 8;  // no byte of shadow is shared by two buffers
 
 struct Fit {
   std::uint64_t num, left_over;
@@ -63,6 +66,31 @@ Platform platform_of(const machine::Shape& shape) {
           .break_order = shape.ram_bytes > std::uint64_t{32} << 20 ? 1u : 0u};
 }
 
+// K26: words around a large object only where they do not push it over a power of two, which would double its slab;
+// no poison where objects may be read after they were freed.
+slab_flags_t flags_with(std::uint8_t letters, std::uint64_t size, slab_flags_t flags) {
+  constexpr std::uint64_t zones_bytes = 3 * redzone_align;
+  const bool roomy = size < 4096 || std::bit_width(size - 1) == std::bit_width(size - 1 + zones_bytes);
+  if ((letters & machine::debug_sanity) != 0) flags |= subject::SLAB_DEBUG_FREE;
+  if ((letters & machine::debug_redzone) != 0 && roomy) flags |= subject::SLAB_RED_ZONE;
+  if ((letters & machine::debug_user) != 0 && roomy) flags |= subject::SLAB_STORE_USER;
+  if ((letters & machine::debug_poison) != 0 && (flags & subject::SLAB_DESTROY_BY_RCU) == 0)
+    flags |= subject::SLAB_POISON;
+  if ((letters & machine::debug_shadow) != 0) flags |= subject::SLAB_KASAN;
+  return flags;
+}
+
+// The sizes of domain.md 20.1.
+std::uint32_t guard_bytes(std::uint32_t object_size) {
+  constexpr struct {
+    std::uint32_t object_max, guard;
+  } rows[] = {{48, 16}, {96, 32}, {448, 64}, {3968, 128}, {16128, 256}, {32256, 512}, {64512, 1024}};
+  for (const auto& row : rows) {
+    if (object_size <= row.object_max) return row.guard;
+  }
+  return 2048;
+}
+
 std::optional<Geometry> geometry_for(const Platform& platform, std::uint32_t size, std::uint32_t align,
                                      slab_flags_t flags) {
   constexpr slab_flags_t zones = subject::SLAB_RED_ZONE, user = subject::SLAB_STORE_USER;
@@ -74,6 +102,7 @@ std::optional<Geometry> geometry_for(const Platform& platform, std::uint32_t siz
     ralign = redzone_align;
     bytes = round_up(bytes, redzone_align);
   }
+  if ((flags & subject::SLAB_KASAN) != 0) ralign = std::max(ralign, shadow_align);
   ralign = std::max(ralign, align);
   if (ralign > redzone_align) flags &= ~(zones | user);
 
@@ -84,6 +113,13 @@ std::optional<Geometry> geometry_for(const Platform& platform, std::uint32_t siz
   }
   if ((flags & user) != 0) bytes += (flags & zones) != 0 ? redzone_align : word;
   g.off_slab = bytes >= platform.page_bytes() >> 3 && (flags & subject::SLAB_NOLEAKTRACE) == 0;
+  if ((flags & subject::SLAB_KASAN) != 0) {
+    const std::uint32_t guard = guard_bytes(size);
+    if (round_up(bytes + guard, ralign) <= platform.kmalloc_max()) {  // the largest objects go without, as in KASAN
+      bytes += guard;
+      if (g.off_slab && g.object_offset == 0 && ralign <= guard / 2) g.object_offset = ralign;
+    }
+  }
   bytes = round_up(bytes, ralign);
   if (bytes > platform.kmalloc_max()) return std::nullopt;
   g.buffer_size = static_cast<std::uint32_t>(bytes);

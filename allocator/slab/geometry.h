@@ -3,7 +3,11 @@
 //   on-slab    | colour | struct slab, bufctl[num], padding | buffer 0 | buffer 1 | ... | rest |
 //   off-slab   | colour | buffer 0 | buffer 1 | ... | rest |          descriptor and bufctl in a general cache
 //
-//   buffer     | red zone 8 | object | padding | red zone 8 | last user |      the debug parts as the flags ask
+//   buffer     | red zone 8 | object | padding | red zone 8 | last user | guard |      the debug parts as the flags ask
+//
+// The guard is KASAN's red zone: bytes whose shadow forbids them. Behind an object the next buffer or the guard keeps
+// the neighbour away; before the first object of an off-slab slab there would be another frame, so there the guard is
+// parted and an alignment's worth of it goes in front.
 //
 // The descriptor takes the bytes of the modelled kernel's struct slab, so that the numbers of 10.4 come out; ours needs
 // no more on either word size (cache.h).
@@ -53,6 +57,12 @@ struct Geometry {
   std::uint32_t left_over;
   std::uint32_t colour, colour_off;  // how many offsets, and their distance
 };
+
+// The flags of a cache on a machine whose checks are `letters` (machine::SlabDebug bits).
+slab_flags_t flags_with(std::uint8_t letters, std::uint64_t size, slab_flags_t flags);
+
+// KASAN's red zone behind an object.
+std::uint32_t guard_bytes(std::uint32_t object_size);
 
 // size: word_bytes..kmalloc_max, align: 0 or a power of two. Nothing: no slab can hold even one object.
 std::optional<Geometry> geometry_for(const Platform& platform, std::uint32_t size, std::uint32_t align,

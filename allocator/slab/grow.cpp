@@ -72,11 +72,12 @@ bool SlabAllocator::add_slab(KmemCache& cache, gfp_t gfp, Pfn first, std::uint32
   Address descriptor = ram().address_of(first) + offset;
   if (cache.off_slab) {
     KmemCache& management = cache_at(cache.slabp_cache);
-    descriptor = alloc(management, gfp & reclaim_mask, static_cast<int>(node));
+    descriptor = alloc(management, gfp & reclaim_mask, static_cast<int>(node), cache.management_bytes);
     if (descriptor == 0) {
       free_pages(cache, first);
       return false;
     }
+    claim(descriptor);
   }
   Slab& slab = *new (at(descriptor)) Slab{.next = no_pfn,
                                           .prev = no_pfn,
@@ -99,7 +100,8 @@ void SlabAllocator::init_objects(KmemCache& cache, Slab& slab) {
   std::uint32_t* const next = bufctl(slab);
   for (std::uint32_t i = 0; i != cache.num; ++i) next[i] = i + 1;
   next[cache.num - 1] = bufctl_end;
-  if (!cache.ctor) return;
+  if (cache.checks != 0) check_in(cache, slab);
+  if (!cache.ctor || (cache.checks & machine::debug_poison) != 0) return;  // or at each allocation
   const Address objects = ram().address_of(slab.first) + slab.s_mem + cache.object_offset;
   for (std::uint64_t i = 0; i != cache.num; ++i) cache.ctor.run(cache.ctor.arg, objects + i * cache.buffer_size);
 }
@@ -108,9 +110,14 @@ void SlabAllocator::init_objects(KmemCache& cache, Slab& slab) {
 void SlabAllocator::destroy_slab(KmemCache& cache, Slab& slab) {
   const Pfn first = slab.first;
   const Address descriptor = pages_.map()[first].slab_descriptor();
+  if (cache.checks != 0) check_out(cache, slab);
   pages_.clear_slab(first, cache.order);
   free_pages(cache, first);
-  if (cache.off_slab) free(cache_at(cache.slabp_cache), descriptor);
+  if (!cache.off_slab) return;
+  KmemCache& management = cache_at(cache.slabp_cache);
+  // Not by way of the quarantine: what leaves it for a descriptor could free the next slab, and so on.
+  if (management.checks != 0) return give_back(management, descriptor, Route::straight);
+  free(management, descriptor);
 }
 
 std::uint64_t SlabAllocator::destroy_slabs(KmemCache& cache, Doomed doomed) {

@@ -19,7 +19,7 @@ constexpr bool zero_or_null(Address object) { return object == 0 || object == ze
 Address SlabAllocator::kmalloc(std::uint64_t bytes, gfp_t gfp, int nid) {
   if (machine::in_nmi() || bytes - 1 >= kmalloc_max_) [[unlikely]]
     return odd_size(bytes, gfp);
-  return alloc(*general_[gfp & subject::gfp_dma][size_class_of(bytes)], gfp, nid);
+  return alloc(*general_[gfp & subject::gfp_dma][size_class_of(bytes)], gfp, nid, bytes);
 }
 static_assert(subject::gfp_dma == 1, "index of the DMA twins");
 
@@ -53,15 +53,17 @@ void SlabAllocator::kfree(Address object) {
   KmemCache* const cache = cache_of_object(object);
   if (cache == nullptr) [[unlikely]]
     return bad_object(object);
-  free(*cache, object - cache->object_offset);
+  free_object(*cache, object);
 }
 
 std::uint64_t SlabAllocator::ksize(Address object) {
   if (object == zero_size_ptr || reject_nmi(0)) return 0;
-  const KmemCache* const cache = cache_of_object(object);
-  if (cache != nullptr) return cache->object_size;
-  bad_object(object);
-  return 0;
+  KmemCache* const cache = cache_of_object(object);
+  if (cache == nullptr) {
+    bad_object(object);
+    return 0;
+  }
+  return cache->checks != 0 ? open_whole(*cache, object) : cache->object_size;
 }
 
 void SlabAllocator::kzfree(Address object) {
@@ -69,8 +71,9 @@ void SlabAllocator::kzfree(Address object) {
   if (reject_nmi(0)) return;
   KmemCache* const cache = cache_of_object(object);
   if (cache == nullptr) return bad_object(object);
+  if (cache->checks != 0 && !admits(*cache, object)) return;
   std::memset(at(object), 0, cache->object_size);
-  free(*cache, object - cache->object_offset);
+  free_object(*cache, object);
 }
 
 // domain.md 11.4. On failure the old object stays as it is.
@@ -83,14 +86,18 @@ Address SlabAllocator::krealloc(Address object, std::uint64_t bytes, gfp_t gfp) 
     return 0;
   }
   if (bytes == 0) {
-    free(*cache, object - cache->object_offset);
+    free_object(*cache, object);
     return zero_size_ptr;
   }
-  if (bytes <= cache->object_size) return object;
+  if (cache->checks != 0 && !admits(*cache, object)) return 0;
+  if (bytes <= cache->object_size) {
+    if (cache->checks != 0) resize(*cache, object, bytes);
+    return object;
+  }
   const Address fresh = kmalloc(bytes, gfp);
   if (fresh == 0) return 0;
   std::memcpy(at(fresh), at(object), cache->object_size);
-  free(*cache, object - cache->object_offset);
+  free_object(*cache, object);
   return fresh;
 }
 

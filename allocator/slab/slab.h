@@ -5,6 +5,7 @@
 //   grow.cpp        slabs: pages, descriptor, constructor  create.cpp   create, destroy, shrink
 //   arrays.cpp      a cache's arrays and node structures   reap.cpp     the periodic reaper, draining
 //   kmalloc.cpp     general caches                         boot.cpp     bootstrap
+//   debug.cpp       what checked caches do besides         access.cpp, leak_scan.cpp    the debug facet
 //
 // Locks, outermost first: chain mutex > array or alien lock of one cache > list_lock > the page layer's. The mutex is
 // taken by sleepable process context only; the others with interrupts off, and none is held over a call that may sleep,
@@ -18,13 +19,16 @@
 
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "allocator/boot/bank.h"
+#include "allocator/debug/debug.h"
 #include "allocator/fault/injector.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
 #include "allocator/slab/cache.h"
 #include "allocator/slab/size_classes.h"
+#include "allocator/subject/debug.h"
 
 namespace memtorture::slab {
 
@@ -56,6 +60,11 @@ class SlabAllocator {
   void kfree(Address object);
   void kzfree(Address object);
 
+  // --- the debug facet (contracts: subject/debug.h) ----------------------------------------------------------------
+  bool check_access(Address address, std::uint64_t bytes, subject::Access kind);
+  std::uint32_t scan_leaks(std::span<const Address> roots);
+  std::uint64_t quarantined_bytes() { return books_.quarantine.bytes(); }
+
   // --- giving memory back ------------------------------------------------------------------------------------------
   // One pass of the periodic reaper (cache_reap) on behalf of `cpu`. Does nothing when the chain mutex is taken.
   void reap(unsigned cpu);
@@ -81,6 +90,8 @@ class SlabAllocator {
   std::uint64_t slab_pages(subject::SlabPages kind) const {
     return slab_pages_[static_cast<unsigned>(kind)].load(std::memory_order_relaxed);
   }
+  debug::Record* record_at(Address object);  // null: not the start of an object of a checked cache
+  const debug::Shadow& shadow() const { return books_.shadow; }
 
  private:
   class ChainLock;
@@ -119,8 +130,14 @@ class SlabAllocator {
       free_slow(cache, buffer);
   }
 
+  [[gnu::always_inline]] void free_object(KmemCache& cache, Address object) {
+    if (cache.checks != 0) [[unlikely]]
+      return give_back(cache, object, Route::quarantine);
+    free(cache, object - cache.object_offset);
+  }
+
   // alloc.cpp
-  Address alloc(KmemCache& cache, gfp_t gfp, int nid);
+  Address alloc(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes);  // bytes: as requested, for the checks
   gfp_t fix_flags(const KmemCache& cache, gfp_t gfp);
   Address alloc_slow(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_somewhere(KmemCache& cache, gfp_t gfp, int nid);
@@ -190,6 +207,55 @@ class SlabAllocator {
   KmemCache* cache_of_object(Address object);
   Address odd_size(std::uint64_t bytes, gfp_t gfp);
 
+  // debug.cpp
+  static constexpr std::uint8_t strict_checks = machine::debug_sanity | machine::debug_shadow;
+  enum class Route : std::uint8_t { quarantine, straight };
+  static bool strict(const KmemCache& cache) { return (cache.checks & strict_checks) != 0; }
+  void check_cache(KmemCache& cache, const subject::CacheSpec& spec);
+  bool checked_anywhere() const { return checks_seen_.load(std::memory_order_relaxed) != 0; }
+  debug::Record* record_of(KmemCache& cache, Address object);
+  void claim(Address object);
+  Address hand_out(KmemCache& cache, Address buffer, std::uint64_t bytes, gfp_t gfp);
+  void free_to_cache(KmemCache& cache, Address object);
+  void give_back(KmemCache& cache, Address object, Route route);
+  bool retire(KmemCache& cache, debug::Record& record, debug::BufferState to);
+  void leave_free(KmemCache& cache, const debug::Record& record);
+  bool admits(KmemCache& cache, Address object);
+  void resize(KmemCache& cache, Address object, std::uint64_t bytes);
+  std::uint64_t open_whole(KmemCache& cache, Address object);
+  void check_in(KmemCache& cache, Slab& slab);
+  void check_out(KmemCache& cache, Slab& slab);
+  bool sound(KmemCache& cache, Slab& slab);
+  void set_redzones(KmemCache& cache, Address object, std::uint64_t word);
+  void set_user(KmemCache& cache, Address object);
+  void check_redzones(KmemCache& cache, const debug::Record& record);
+  void check_poison(KmemCache& cache, const debug::Record& record);
+  void free_evicted(debug::Record* leaving);
+  bool empty_quarantine(KmemCache& cache);
+
+  // debug_report.cpp
+  struct Crime {
+    machine::ReportKind kind;
+    Address address;
+    std::uint8_t check;
+    std::int64_t offset = 0;
+    std::uint8_t found = 0;
+    subject::Access access = subject::Access::read;
+    std::uint64_t bytes = 0;
+  };
+  void accuse(const Crime& crime, KmemCache* cache, const debug::Record* record);
+  static std::uint8_t strict_check_of(std::uint8_t checks);
+
+  // access.cpp
+  bool check_frame(Pfn pfn, Address first, std::uint64_t n, Crime access);
+  bool check_shadow(KmemCache& cache, Address first, std::uint64_t n, Crime access);
+  bool frame_is_free(Pfn pfn);
+  bool in_free_block(Pfn pfn);
+  debug::Record& nearest(KmemCache& cache, Address address);
+
+  // leak_scan.cpp
+  class LeakScan;
+
   // boot.cpp
   bool boot_general_cache(unsigned index, slab_flags_t flags, boot::Bank& bank);
   void boot_cache_cache(boot::Bank& bank);
@@ -235,6 +301,9 @@ class SlabAllocator {
   std::uint8_t cpu_node_[machine::cpus_max] = {};
   std::uint8_t reap_node_[machine::cpus_max] = {};  // whose alien array the CPU's reaper empties next
   std::atomic<std::uint64_t> slab_pages_[2] = {};
+  debug::Books books_;
+  std::uint8_t letters_ = 0;                   // the machine's checks
+  std::atomic<std::uint8_t> checks_seen_ = 0;  // ... and those of every cache made since boot
 };
 
 }  // namespace memtorture::slab

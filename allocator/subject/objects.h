@@ -20,7 +20,8 @@ inline constexpr slab_flags_t SLAB_DEBUG_FREE = 0x100, SLAB_RED_ZONE = 0x400, SL
                               SLAB_HWCACHE_ALIGN = 0x2000, SLAB_CACHE_DMA = 0x4000, SLAB_STORE_USER = 0x10000,
                               SLAB_RECLAIM_ACCOUNT = 0x20000, SLAB_PANIC = 0x40000, SLAB_DESTROY_BY_RCU = 0x80000,
                               SLAB_MEM_SPREAD = 0x100000, SLAB_TRACE = 0x200000, SLAB_DEBUG_OBJECTS = 0x400000,
-                              SLAB_NOLEAKTRACE = 0x800000, SLAB_NOTRACK = 0x1000000, SLAB_FAILSLAB = 0x2000000;
+                              SLAB_NOLEAKTRACE = 0x800000, SLAB_NOTRACK = 0x1000000, SLAB_FAILSLAB = 0x2000000,
+                              SLAB_KASAN = 0x8000000;
 
 struct SlabFlagRow {
   std::string_view name;
@@ -42,6 +43,7 @@ inline constexpr SlabFlagRow slab_flag_table[] = {
     {"SLAB_NOLEAKTRACE", SLAB_NOLEAKTRACE},
     {"SLAB_NOTRACK", SLAB_NOTRACK},
     {"SLAB_FAILSLAB", SLAB_FAILSLAB},
+    {"SLAB_KASAN", SLAB_KASAN},
 };
 constexpr slab_flags_t all_slab_flags() {
   slab_flags_t bits = 0;
@@ -57,7 +59,8 @@ inline constexpr std::size_t cache_name_bytes_max = 31;  // a longer name is ref
 
 inline constexpr int einval = 22, ebusy = 16;  // EINVAL, EBUSY; returned negative
 
-// Called once for each object of a new slab, in the context that asked for an object, with no lock held.
+// Called once for each object of a new slab, in the context that asked for an object, with no lock held. In a cache
+// with SLAB_POISON at each allocation instead: the patterns destroy what it made (10.2).
 struct Ctor {
   void (*run)(void* arg, std::uint64_t object) = nullptr;
   void* arg = nullptr;
@@ -119,6 +122,7 @@ struct CacheInfo {
   CacheHandle management_cache;  // off-slab: where descriptors come from
   std::uint32_t colour, colour_off;
   std::uint32_t limit, batchcount, shared;  // of a CPU's array; limit of the shared array, 0: none
+  std::uint8_t checks;                      // machine::SlabDebug bits in force
 };
 
 enum class SlabState : std::uint8_t { full, partial, free };
@@ -152,6 +156,9 @@ struct SlabPageInfo {  // back pointers of a page of a slab; 0 when it is none
   std::uint64_t descriptor;
 };
 
+// What the records of a checked cache say about a buffer; unknown: the address is no object of a checked cache.
+enum class ObjectState : std::uint8_t { unknown, free_, live, quarantined };
+
 // Quiescent use only; callbacks must not call the subject.
 class ObjectsView {
  public:
@@ -171,6 +178,8 @@ class ObjectsView {
   virtual void for_each_free_index(CacheHandle cache, Pfn slab, EachIndex f, void* arg) = 0;
   virtual SlabPageInfo slab_page(Pfn page) = 0;
   virtual std::uint64_t slab_pages(SlabPages kind) = 0;
+  virtual ObjectState object_state(std::uint64_t object) = 0;
+  virtual std::uint64_t object_requested(std::uint64_t object) = 0;  // bytes last asked for; 0 when it never was
 };
 
 }  // namespace memtorture::subject
