@@ -1,6 +1,7 @@
 #include "allocator/debug/records.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
@@ -19,34 +20,55 @@ constexpr std::uint32_t used_max = (256u << 20) / sizeof(Record);  // more than 
 
 constexpr std::uint8_t was_allocated = 1, was_freed = 2;
 
-machine::Life life_of(const Track& track, bool known) {
+machine::Life life_of(const SharedTrack& shared, bool known) {
   if (!known) return {};
+  const Track track = shared.get();
   return {
       .who = track.who, .kind = track.kind, .cpu = track.cpu, .op = track.op, .jiffies = track.jiffies, .known = true};
 }
-
-}  // namespace
 
 Track track_now() {
   const machine::Context& me = machine::current();
   return {.jiffies = machine::jiffies_now(), .op = me.op, .who = me.id, .kind = me.kind, .cpu = me.cpu};
 }
 
+std::atomic_ref<std::uint8_t> atomic(const std::uint8_t& lives) {
+  return std::atomic_ref(const_cast<std::uint8_t&>(lives));
+}
+
+}  // namespace
+
+void SharedTrack::set(const Track& track) {
+  const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(track);
+  for (unsigned i = 0; i != 2; ++i) std::atomic_ref(word_[i]).store(words[i], std::memory_order_relaxed);
+}
+
+Track SharedTrack::get() const {
+  std::array<std::uint64_t, 2> words;
+  for (unsigned i = 0; i != 2; ++i)
+    words[i] = std::atomic_ref(const_cast<std::uint64_t&>(word_[i])).load(std::memory_order_relaxed);
+  return std::bit_cast<Track>(words);
+}
+
 void Record::begin_life(std::uint32_t requested) {
-  allocated = track_now();
-  size = requested;
-  lives = was_allocated;
+  allocated.set(track_now());
+  set_size(requested);
+  atomic(lives_).store(was_allocated, std::memory_order_relaxed);
   own = false;
   set_state(BufferState::live);
 }
 
 void Record::end_life() {
-  freed = track_now();
-  lives |= was_freed;
+  freed.set(track_now());
+  atomic(lives_).store(was_allocated | was_freed, std::memory_order_relaxed);
 }
 
-machine::Life Record::life_allocated() const { return life_of(allocated, (lives & was_allocated) != 0); }
-machine::Life Record::life_freed() const { return life_of(freed, (lives & was_freed) != 0); }
+machine::Life Record::life_allocated() const {
+  return life_of(allocated, (atomic(lives_).load(std::memory_order_relaxed) & was_allocated) != 0);
+}
+machine::Life Record::life_freed() const {
+  return life_of(freed, (atomic(lives_).load(std::memory_order_relaxed) & was_freed) != 0);
+}
 
 Records::Records()
     : memory_(records_max * sizeof(Record)),

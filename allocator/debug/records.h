@@ -7,7 +7,8 @@
 // an earlier run is ever looked at: reset() forgets the arena at no cost per record.
 //
 // The state is what two contexts may fight for: of several that free an object only one gets its retire(). Everything
-// else in a record belongs to whoever has the buffer.
+// else in a record is written by whoever has the buffer; what a report needs of it may be read at any time, because the
+// loser of that fight reports while the winner goes on.
 //
 // Not here: how a buffer is found from an address; the slab layer knows its slabs.
 #pragma once
@@ -32,21 +33,31 @@ struct Track {
   machine::ContextKind kind = machine::ContextKind::task;
   std::uint8_t cpu = 0;
 };
-Track track_now();  // the running context
+static_assert(sizeof(Track) == 16);
+
+// A Track that somebody may read while its owner writes. Two words: a reader may get half of each of two lives.
+class SharedTrack {
+ public:
+  void set(const Track& track);
+  Track get() const;
+
+ private:
+  std::uint64_t word_[2] = {};
+};
 
 inline constexpr std::uint32_t no_record = ~0u;
 
 struct alignas(64) Record {
   std::uint64_t object = 0;  // address
   std::uint64_t owner = 0;   // its cache, as the slab layer names it
-  Track allocated, freed;
-  std::uint32_t size = 0;          // bytes as requested
+  SharedTrack allocated, freed;
+  std::uint32_t size_ = 0;         // bytes as requested
   std::uint32_t bytes = 0;         // of the buffer
   std::uint32_t next = no_record;  // on the list that it is on: free records, quarantine, scan
   BufferState state_ = BufferState::fresh;
-  std::uint8_t lives = 0;  // 1: was allocated, 2: was freed since
-  bool own = false;        // the layer's own object: no leak, and nothing in it counts as a reference
-  bool reached = false;    // leak scan
+  std::uint8_t lives_ = 0;  // 1: was allocated, 2: was freed since
+  bool own = false;         // the layer's own object: no leak, and nothing in it counts as a reference
+  bool reached = false;     // leak scan
 
   BufferState state() { return std::atomic_ref(state_).load(std::memory_order_acquire); }
   void set_state(BufferState to) { std::atomic_ref(state_).store(to, std::memory_order_release); }
@@ -56,6 +67,10 @@ struct alignas(64) Record {
     return std::atomic_ref(state_).compare_exchange_strong(live, to, std::memory_order_acq_rel,
                                                            std::memory_order_acquire);
   }
+  std::uint32_t size() const {
+    return std::atomic_ref(const_cast<std::uint32_t&>(size_)).load(std::memory_order_relaxed);
+  }
+  void set_size(std::uint32_t requested) { std::atomic_ref(size_).store(requested, std::memory_order_relaxed); }
   void begin_life(std::uint32_t requested);  // the caller has the buffer
   void end_life();                           // ... and has retired it
   machine::Life life_allocated() const;

@@ -112,7 +112,7 @@ subject::ObjectState Kernel::object_state(std::uint64_t object) {
 
 std::uint64_t Kernel::object_requested(std::uint64_t object) {
   const debug::Record* const record = slab_.record_at(object);
-  return record != nullptr ? record->size : 0;
+  return record != nullptr ? record->size() : 0;
 }
 
 }  // namespace memtorture::kernel

@@ -46,7 +46,10 @@ class Dice final : public machine::Chooser {
 
 // Host threads may call it at the same time, so it counts and keeps nothing else.
 struct Counted final : PagesTrace, machine::Witness {
-  void reported(const machine::Context&, const machine::Report&) override { ++reports; }
+  void reported(const machine::Context&, const machine::Report& report) override {
+    ++reports;
+    if (report.kind == machine::ReportKind::object_double_free) ++double_frees;
+  }
   void slept(const machine::Context&) override {}
   void parked(Pfn, unsigned) override {}
   void refilled(Pfn, unsigned) override {}
@@ -63,7 +66,7 @@ struct Counted final : PagesTrace, machine::Witness {
   void layer_granted(Pfn pfn) override { blocks += pfn != machine::no_pfn ? 1 : 0; }
   void layer_releases(Pfn, unsigned) override { --blocks; }
 
-  std::atomic<unsigned> reports{0};
+  std::atomic<unsigned> reports{0}, double_frees{0};
   std::atomic<int> blocks{0};  // that the slab layer has
 };
 
@@ -76,6 +79,7 @@ class Field {
     auto& slot = slots_[random.below(std::size(slots_))];
     const std::uint64_t fresh = random.below(4) == 0 ? 0 : take(random, gfp);
     if (fresh != 0) stamp(fresh, random());
+    if (random.below(4) == 0) use_pages(gfp);
     give(slot.exchange(fresh, std::memory_order_acq_rel));
   }
   void give(std::uint64_t object) {
@@ -95,13 +99,27 @@ class Field {
     constexpr std::uint64_t sizes[] = {8, 40, 100, 512, 2000, 5000};
     return rig_.kernel.kmalloc(sizes[random.below(std::size(sizes))], gfp);
   }
+  // A block of pages is nobody else's, tails and all, whatever happens to the free lists around it.
+  void use_pages(gfp_t gfp) {
+    const std::uint64_t pages = rig_.kernel.get_free_pages(gfp | gfp_nowarn | gfp_noretry, 1);
+    if (pages == 0) return;
+    touch(pages, 2 * 4096);
+    rig_.kernel.free_pages(pages, 1);
+  }
+  void touch(std::uint64_t address, std::uint64_t bytes) {
+    if (!rig_.kernel.check_access(address, bytes, Access::write)) damaged.fetch_add(1, std::memory_order_relaxed);
+  }
   std::uint64_t* words(std::uint64_t object) { return reinterpret_cast<std::uint64_t*>(rig_.bytes(object)); }
   std::uint64_t last(std::uint64_t object) { return rig_.kernel.ksize(object) / 8 - 1; }
   void stamp(std::uint64_t object, std::uint64_t value) {
+    touch(object, rig_.kernel.ksize(object));
     words(object)[0] = value;
     words(object)[last(object)] = ~value;
   }
-  bool stamped(std::uint64_t object) { return words(object)[0] == ~words(object)[last(object)]; }
+  bool stamped(std::uint64_t object) {
+    touch(object, rig_.kernel.ksize(object));
+    return words(object)[0] == ~words(object)[last(object)];
+  }
 
   ObjectsRig& rig_;
   CacheHandle cache_;
@@ -209,6 +227,100 @@ void play_many(unsigned nodes, std::uint8_t checks = 0) {
     play_once(rig, shape, seed);
   }
   rig.kernel.boot(shape, {}, rig.said, rig.said);  // the last run's trace is gone
+}
+
+// --- crimes
+// ------------------------------------------------------------------------------------------------------------
+
+constexpr unsigned doubled = 40;
+
+struct Freer {
+  ObjectsRig* rig;
+  std::uint64_t* objects;
+  unsigned first;
+};
+
+void free_all(void* arg) {
+  const Freer& me = *static_cast<Freer*>(arg);
+  for (unsigned i = 0; i != doubled; ++i) {
+    machine::begin_operation(i);
+    me.rig->kernel.kfree(me.objects[(me.first + i) % doubled]);
+  }
+}
+
+// Three contexts free the same objects, each in another order: one free and two reports for every object.
+void free_thrice(std::uint8_t checks) {
+  Shape shape = checked_shape("tiny-64", checks, 1000);
+  shape.cpus = 2;
+  ObjectsRig rig(shape);
+  const std::uint64_t seeds = machine::Machine::concurrent() ? 20 : 300;
+  for (std::uint64_t seed = 1; seed <= seeds && !testing::Test::HasFailure(); ++seed) {
+    Counted counted;
+    rig.kernel.boot(shape, {}, counted, counted);
+    ASSERT_TRUE(rig.kernel.boot_objects());
+    std::uint64_t objects[doubled];
+    rig.alone([&] {
+      for (std::uint64_t& object : objects) object = rig.kernel.kmalloc(100, GFP_KERNEL);
+    });
+    Freer freers[] = {{&rig, objects, 0}, {&rig, objects, 0}, {&rig, objects, 7}};
+    const auto as = [&](std::uint16_t id, ContextKind kind, std::uint8_t cpu) {
+      return Strand{.id = id, .kind = kind, .cpu = cpu, .flags = 0, .body = free_all, .arg = &freers[id]};
+    };
+    const Strand strands[] = {as(0, ContextKind::task, 0), as(1, ContextKind::task, 1), as(2, ContextKind::hardirq, 0)};
+    Dice dice(seed);
+    ASSERT_EQ(rig.kernel.machine().run(strands, dice, {}).reason, StopReason::finished);
+    EXPECT_EQ(counted.double_frees, 2 * doubled);
+    EXPECT_EQ(counted.reports, 2 * doubled);
+    rig.check();
+    std::set<std::uint64_t> again;
+    rig.alone([&] {
+      for (unsigned i = 0; i != 2 * doubled; ++i) again.insert(rig.kernel.kmalloc(100, GFP_KERNEL));
+    });
+    EXPECT_EQ(again.size(), 2 * doubled) << "handed out twice";
+  }
+  rig.kernel.boot(shape, {}, rig.said, rig.said);
+}
+
+TEST(Concurrency, OfManyFreesOneIsOne) {
+  free_thrice(letters("F"));
+  free_thrice(letters("K"));
+  free_thrice(letters("FZPUK"));
+}
+
+TEST(Concurrency, ALifeNamesItsContexts) {
+  Shape shape = checked_shape("tiny-64", letters("F"));
+  shape.cpus = 2;
+  DebugRig rig(shape);
+  struct Life {
+    Kernel& kernel;
+    std::uint64_t object = 0;
+  } life{rig.kernel};
+  const auto run = [&](std::uint16_t id, ContextKind kind, std::uint8_t cpu, void (*body)(void*)) {
+    const Strand strands[] = {{.id = id, .kind = kind, .cpu = cpu, .flags = 0, .body = body, .arg = &life}};
+    Dice dice(1);
+    ASSERT_EQ(rig.kernel.machine().run(strands, dice, {}).reason, StopReason::finished);
+  };
+  run(3, ContextKind::task, 1, [](void* arg) {
+    machine::begin_operation(17);
+    static_cast<Life*>(arg)->object = static_cast<Life*>(arg)->kernel.kmalloc(30, GFP_KERNEL);
+    machine::sleep_jiffies(5);
+  });
+  run(4, ContextKind::hardirq, 0, [](void* arg) {
+    machine::begin_operation(2);
+    static_cast<Life*>(arg)->kernel.kfree(static_cast<Life*>(arg)->object);
+  });
+  rig.alone([&] { rig.kernel.kfree(life.object); });
+  const auto details = rig.expect_one(machine::ReportKind::object_double_free, life.object);
+  const auto is = [](machine::Life was, machine::ContextId who, ContextKind kind, std::uint8_t cpu, std::uint32_t op) {
+    EXPECT_TRUE(was.known);
+    EXPECT_EQ(was.who, who);
+    EXPECT_EQ(was.kind, kind);
+    EXPECT_EQ(was.cpu, cpu);
+    EXPECT_EQ(was.op, op);
+  };
+  is(details.allocated, 3, ContextKind::task, 1, 17);
+  is(details.freed, 4, ContextKind::hardirq, 0, 2);
+  EXPECT_GE(details.freed.jiffies, details.allocated.jiffies);
 }
 
 TEST(Concurrency, OnOneNode) { play_many(1); }  // P-SLAB-15, P-CTX-10

@@ -2,7 +2,7 @@
 // (domain.md 10.2, 10.11, 19.5, 21.3).
 #include <gtest/gtest.h>
 
-#include "allocator/kernel/objects_rig.h"
+#include "allocator/kernel/debug_rig.h"
 
 namespace memtorture::kernel {
 namespace {
@@ -125,7 +125,8 @@ TEST(Create, ANameIsTakenOnce) {  // P-SLAB-11
 
 // P-SLAB-11, P-FAULT-8: fail the 1st, 2nd, ... allocation inside of kmem_cache_create until none is left.
 TEST(Create, GivesEverythingBackWhereverItFails) {
-  for (const Shape& shape : {shape_of("toy"), shape_of("toy", 2), shape_of("tiny-64", 4, 2)}) {
+  for (const Shape& shape :
+       {shape_of("toy"), shape_of("toy", 2), shape_of("tiny-64", 4, 2), checked_shape("toy", letters("FZPUK"))}) {
     unsigned failures = 0;
     for (std::uint32_t nth = 1;; ++nth) {
       ObjectsRig rig(shape, {{.site = "slab.alloc", .interval = nth, .times = 1}});
@@ -151,6 +152,7 @@ TEST(Create, GivesEverythingBackWhereverItFails) {
       });
       if (rig.said.faults.empty()) break;
       EXPECT_EQ(rig.said.faults.size(), 1u);
+      EXPECT_TRUE(rig.said.reports.empty());
       EXPECT_EQ(after, before) << nth;
     }
     // An array for each CPU; for each node its structure, an alien array for each other node and a shared array.

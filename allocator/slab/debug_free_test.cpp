@@ -179,8 +179,7 @@ TEST(DebugFree, WhatIsNoObjectAtAllIsABadObjectAsEver) {
   });
 }
 
-// --- red zones
-// ----------------------------------------------------------------------------------------------------------
+// --- red zones ------------------------------------------------------------------------------------------------------
 
 TEST(Redzone, WhatIsBesideAnObjectIsLookedAtWhenItIsFreed) {
   for_each_seeing("Z", [](DebugRig& rig, std::uint8_t) {

@@ -15,7 +15,7 @@ void SlabAllocator::accuse(const Crime& crime, KmemCache* cache, const debug::Re
   if (cache != nullptr) details.cache = cache->name;
   if (record != nullptr) {
     details.start = record->object;
-    details.size = record->size;
+    details.size = record->size();
     details.allocated = record->life_allocated();
     details.freed = record->life_freed();
   }

@@ -26,7 +26,7 @@ class SlabAllocator::LeakScan {
     for (const Address root : roots) follow(root);
     while (Record* const record = slab_.books_.records.at(worklist_)) {
       worklist_ = record->next;
-      for (std::uint64_t i = 0; i + sizeof(Address) <= record->size; i += sizeof(Address)) {
+      for (std::uint64_t i = 0; i + sizeof(Address) <= record->size(); i += sizeof(Address)) {
         Address word;
         std::memcpy(&word, slab_.at(record->object + i), sizeof(word));
         follow(word);
@@ -51,7 +51,7 @@ class SlabAllocator::LeakScan {
     KmemCache* const cache = slab_.cache_of_object(address);
     if (cache == nullptr || cache->checks == 0) return;
     Record& record = slab_.nearest(*cache, address);
-    if (address < record.object || address - record.object >= record.size) return;
+    if (address < record.object || address - record.object >= record.size()) return;
     if (record.state() != BufferState::live || record.own || record.reached) return;
     record.reached = true;
     record.next = worklist_;

@@ -139,8 +139,7 @@ TEST(PoisonedObjects, NotInACacheWhoseObjectsMayBeReadAfterTheyWereFreed) {
   });
 }
 
-// --- self-check
-// -----------------------------------------------------------------------------------------------------------
+// --- self-check -----------------------------------------------------------------------------------------------------
 
 class BrokenSlab : public DebugRig {
  public:

@@ -5,7 +5,7 @@
 //   grow.cpp        slabs: pages, descriptor, constructor  create.cpp   create, destroy, shrink
 //   arrays.cpp      a cache's arrays and node structures   reap.cpp     the periodic reaper, draining
 //   kmalloc.cpp     general caches                         boot.cpp     bootstrap
-//   debug.cpp       what checked caches do besides         access.cpp, leak_scan.cpp    the debug facet
+//   debug*.cpp      what checked caches do besides         access.cpp, leak_scan.cpp    the debug facet
 //
 // Locks, outermost first: chain mutex > array or alien lock of one cache > list_lock > the page layer's. The mutex is
 // taken by sleepable process context only; the others with interrupts off, and none is held over a call that may sleep,
@@ -223,15 +223,18 @@ class SlabAllocator {
   bool admits(KmemCache& cache, Address object);
   void resize(KmemCache& cache, Address object, std::uint64_t bytes);
   std::uint64_t open_whole(KmemCache& cache, Address object);
-  void check_in(KmemCache& cache, Slab& slab);
-  void check_out(KmemCache& cache, Slab& slab);
-  bool sound(KmemCache& cache, Slab& slab);
+  void free_evicted(debug::Record* leaving);
+  bool empty_quarantine(KmemCache& cache);
+
+  // debug_memory.cpp
   void set_redzones(KmemCache& cache, Address object, std::uint64_t word);
+  bool redzones_inactive(KmemCache& cache, Address object);
   void set_user(KmemCache& cache, Address object);
   void check_redzones(KmemCache& cache, const debug::Record& record);
   void check_poison(KmemCache& cache, const debug::Record& record);
-  void free_evicted(debug::Record* leaving);
-  bool empty_quarantine(KmemCache& cache);
+  void check_in(KmemCache& cache, Slab& slab);
+  void check_out(KmemCache& cache, Slab& slab);
+  bool sound(KmemCache& cache, Slab& slab);
 
   // debug_report.cpp
   struct Crime {
