@@ -65,7 +65,10 @@ TEST(Access, OfACachesObjectExactlyTheSizeOfItsCreation) {
           const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "exact", .size = size, .flags = flags});
           std::vector<std::uint64_t> objects;
           const unsigned n = 2 * rig.kernel.cache_info(cache).num;
-          off_slab += rig.kernel.cache_info(cache).off_slab ? 1 : 0;
+          if (rig.kernel.cache_info(cache).off_slab) {
+            ++off_slab;
+            EXPECT_GE(rig.kernel.cache_info(cache).object_offset, 8u) << "nothing before the first object of a slab";
+          }
           for (unsigned i = 0; i != n; ++i) objects.push_back(rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL));
           for (const std::uint64_t object : objects) expect_exact(rig, object, size);
           for (const std::uint64_t object : objects) rig.kernel.kmem_cache_free(cache, object);
@@ -173,7 +176,10 @@ TEST(Access, OfAPageExactlyWhileItIsAllocated) {
 // The answer for every frame of the machine against the free lists as the white-box view shows them.
 TEST(Access, OfEveryFrameAsTheFreeListsSay) {
   for (const std::string_view shape : {"toy", "tiny-all", "tiny-32"}) {
-    DebugRig rig(checked_shape(shape, letters("K")));
+    machine::Shape with_lists = checked_shape(shape, letters("K"));
+    with_lists.pcp_high = 12;
+    with_lists.pcp_batch = 4;
+    DebugRig rig(with_lists);
     std::set<Pfn> free;
     rig.alone([&] {
       std::vector<Pfn> held;
@@ -183,10 +189,12 @@ TEST(Access, OfEveryFrameAsTheFreeListsSay) {
     for (const auto& [first, order] : rig.free_set()) {
       for (Pfn i = 0; i != Pfn{1} << order; ++i) free.insert(first + i);
     }
+    const std::size_t in_blocks = free.size();
     for (unsigned zone = 0; zone != rig.kernel.zones().size(); ++zone) {
       rig.kernel.for_each_pcp(
           zone, 0, [](void* set, Pfn pfn) { static_cast<std::set<Pfn>*>(set)->insert(pfn); }, &free);
     }
+    EXPECT_GT(free.size(), in_blocks) << "no page is on a per-CPU list";
     rig.alone([&] {
       for (Pfn pfn = 0; pfn != rig.kernel.machine().shape().frames(); ++pfn) {
         if (rig.kernel.slab_page(pfn).cache != 0) continue;

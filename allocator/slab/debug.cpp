@@ -168,19 +168,18 @@ void SlabAllocator::resize(KmemCache& cache, Address object, std::uint64_t bytes
 std::uint64_t SlabAllocator::open_whole(KmemCache& cache, Address object) {
   if (!strict(cache)) return cache.object_size;
   Record* const record = record_of(cache, object);
-  const bool live = record != nullptr && record->state() == BufferState::live;
-  const bool watched = (cache.checks & machine::debug_shadow) != 0;
   if (record == nullptr) {
     accuse({.kind = ReportKind::object_invalid_free, .address = object, .check = strict_check_of(cache.checks)}, &cache,
            nullptr);
     return 0;
   }
-  if (!live && watched) {
+  if ((cache.checks & machine::debug_shadow) == 0) return cache.object_size;
+  if (record->state() != BufferState::live) {
     accuse({.kind = ReportKind::use_after_free, .address = object, .check = machine::debug_shadow, .bytes = 1}, &cache,
            record);
     return 0;
   }
-  if (live && watched) books_.shadow.open(object - machine::Ram::linear_base, cache.object_size, cache.object_size);
+  books_.shadow.open(object - machine::Ram::linear_base, cache.object_size, cache.object_size);
   return cache.object_size;
 }
 

@@ -192,6 +192,12 @@ TEST(DebugTraffic, EveryShapeOfTheTableBootsWithAllChecks) {
   }
 }
 
+TEST(DebugTraffic, ArraysHoldLittleOnAMachineWithChecks) {  // 10.5: debug builds
+  DebugRig rig(letters("U"));
+  for (const auto& [name, limit] : {std::pair{"size-128", 32u}, {"size-512", 32u}, {"size-2048", 24u}})
+    EXPECT_EQ(rig.kernel.cache_info(rig.named(name)).limit, limit) << name;
+}
+
 TEST(DebugTraffic, ARunRemembersNothingOfTheLast) {
   machine::Shape shape = checked_shape("toy", letters("FZPUK"), 4096);
   DebugRig rig(shape);

@@ -126,22 +126,27 @@ TEST(LeakScan, SaysWhoAllocatedWhatIsLost) {
 
 // Off-slab descriptors, arrays and node structures are live objects of general caches.
 TEST(LeakScan, TheLayersOwnObjectsAreNoLeaksAndReferToNothing) {
-  machine::Shape shape = checked_shape("tiny-64", letters("FZPUK"));
-  shape.cpus = shape.nodes = 2;
-  Leaks rig;
-  rig.kernel.boot(shape, {}, rig.said, rig.said);
-  ASSERT_TRUE(rig.kernel.boot_objects());
-  rig.alone([&] {
-    const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "large", .size = rig.off_slab_size()});
-    ASSERT_TRUE(rig.kernel.cache_info(cache).off_slab);
-    const std::uint64_t object = rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL);
-    EXPECT_EQ(rig.scan({object}), Set{});
-    // On top of its array, then handed out again: the array still has the address.
-    rig.kernel.kmem_cache_free(cache, object);
-    EXPECT_EQ(rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL), object);
-    EXPECT_EQ(rig.scan({}), Set{object});
-    rig.kernel.kmem_cache_free(cache, object);
-  });
+  for (const std::string_view checks : {"U", "FZPUK"}) {
+    machine::Shape shape = checked_shape("tiny-64", letters(checks));
+    shape.cpus = shape.nodes = 2;
+    Leaks rig;
+    rig.kernel.boot(shape, {}, rig.said, rig.said);
+    ASSERT_TRUE(rig.kernel.boot_objects());
+    rig.alone([&] {
+      const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "large", .size = rig.off_slab_size()});
+      ASSERT_TRUE(rig.kernel.cache_info(cache).off_slab);
+      const std::uint64_t object = rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL);
+      EXPECT_EQ(rig.scan({object}), Set{});
+      // On top of its array, then handed out again: the array still has the address.
+      rig.kernel.kmem_cache_free(cache, object);
+      EXPECT_EQ(rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL), object);
+      EXPECT_EQ(rig.scan({}), Set{object});
+      const std::uint64_t array = rig.kernel.slab().cache_at(cache).array()[0];
+      ASSERT_EQ(rig.kernel.object_state(array), ObjectState::live);
+      EXPECT_EQ(rig.scan({array}), Set{object});
+      rig.kernel.kmem_cache_free(cache, object);
+    });
+  }
 }
 
 TEST(LeakScan, OnlyCachesThatStoreTheirUser) {

@@ -211,6 +211,20 @@ TEST(SlabSelfCheck, LooksWhenTheSlabIsGivenBack) {
   }
 }
 
+// Chain and count are as they should be, but the chain leads over an object that somebody has.
+TEST(SlabSelfCheck, ComparesWithTheRecords) {
+  BrokenSlab rig(letters("F"));
+  std::uint64_t object = 0;
+  rig.alone([&] { object = rig.kernel.kmem_cache_alloc(rig.cache, GFP_KERNEL); });
+  const CacheInfo info = rig.kernel.cache_info(rig.cache);
+  const std::uint64_t first = rig.ram().address_of(rig.slab.first) + rig.slab.objects_offset + info.object_offset;
+  const auto index = static_cast<std::uint32_t>((object - first) / info.buffer_size);
+  rig.set_word(index_17_at, index);  // instead of 18
+  rig.set_word(48 + index * 4, 19);
+  rig.alone([&] { EXPECT_EQ(rig.kernel.kmem_cache_destroy(rig.cache), -ebusy); });
+  rig.expect_corrupt(machine::debug_sanity);
+}
+
 TEST(SlabSelfCheck, DoesNotLookWithoutTheCheck) {
   BrokenSlab rig(letters("ZPU"));
   rig.alone([&] {

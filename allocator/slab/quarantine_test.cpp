@@ -99,6 +99,20 @@ TEST(Quarantine, ShrinkAndDestroyTakeTheirCachesPart) {
   });
 }
 
+TEST(Quarantine, DescriptorsOfSlabsGoStraightOn) {
+  Held rig(8);
+  rig.alone([&] {
+    const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "off", .size = rig.off_slab_size()});
+    ASSERT_TRUE(rig.kernel.cache_info(cache).off_slab);
+    rig.kernel.kmem_cache_free(cache, rig.kernel.kmem_cache_alloc(cache, GFP_KERNEL));
+    const std::uint64_t descriptor = rig.slabs(cache).front().info.descriptor;
+    EXPECT_EQ(rig.kernel.object_state(descriptor), ObjectState::live);
+    EXPECT_EQ(rig.kernel.kmem_cache_shrink(cache), 0);
+    EXPECT_EQ(rig.kernel.object_state(descriptor), ObjectState::free_);
+    rig.expect_none();
+  });
+}
+
 TEST(Quarantine, PressureTakesNothingFromIt) {
   Held rig(8);
   rig.alone([&] {
