@@ -21,8 +21,8 @@
 #include "allocator/slab/mempool.h"
 #include "allocator/slab/slab.h"
 #include "allocator/subject/buckets.h"
-#include "allocator/subject/mempools.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
@@ -50,8 +50,8 @@ class Kernel final : public subject::Pages,
   // shape must be possible; rules, trace and witness must outlive the run.
   void boot(const machine::Shape& shape, std::span<const fault::Rule> rules, subject::PagesTrace& trace,
             machine::Witness& witness);
-  // The object layer: the buckets of the 1990s where the shape says so, else the slab layer, brought up without injected
-  // failures. False: not enough memory for the general caches; the machine is as it was.
+  // The object layer: the buckets of the 1990s where the shape says so, else the slab layer, brought up without
+  // injected failures. False: not enough memory for the general caches; the machine is as it was.
   bool boot_objects();
 
   machine::Machine& machine() { return machine_; }

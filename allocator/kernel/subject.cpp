@@ -15,7 +15,10 @@ class KernelSubject final : public subject::Subject {
   machine::Machine& machine() override { return kernel_.machine(); }
   subject::Pages& pages() override { return kernel_; }
   subject::PagesView* pages_view() override { return &kernel_; }
-  subject::Objects* boot_objects() override { return layer_ != machine::ObjectLayer::none && kernel_.boot_objects() ? &kernel_ : nullptr; }
+  subject::Objects* boot_objects() override {
+    return layer_ != machine::ObjectLayer::none && kernel_.boot_objects() ? &kernel_ : nullptr;
+  }
+  subject::ObjectDebug* object_debug() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::ObjectsView* objects_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::Promises promises() const override { return kernel_.promises(); }
 

@@ -65,6 +65,7 @@ class Wrapper final : public Subject {
   Pages& pages() override { return *pages_; }
   PagesView* pages_view() override { return inner_->pages_view(); }
   Objects* boot_objects() override { return inner_->boot_objects(); }
+  ObjectDebug* object_debug() override { return inner_->object_debug(); }
   ObjectsView* objects_view() override { return inner_->objects_view(); }
   Promises promises() const override { return inner_->promises(); }
 

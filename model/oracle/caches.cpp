@@ -83,6 +83,7 @@ Ruling Oracle::State::judge_cache_create(const Event& event, ContextState& state
   if (alive_with([&](const CacheRecord& c) { return c.handle == event.value; }))
     return broken("cache.create", event.pfn, "the handle is another cache's");
   ++serial;
+  const std::uint32_t in_force = flags_in_force(shape, r.number, r.slab_flags);
   caches.push_back({.handle = event.value,
                     .size = r.number,
                     .align = r.align,
@@ -90,6 +91,7 @@ Ruling Oracle::State::judge_cache_create(const Event& event, ContextState& state
                     .serial = serial,
                     .name = r.out,
                     .ctor = r.byte,
+                    .checks = checks_in_force(shape, *slab_layout(shape, r.number, r.align, in_force), in_force),
                     .alive = true});
   fill_slot(r.out, {.what = Held::cache,
                     .address = event.value,

@@ -29,7 +29,7 @@ enum class EventKind : std::uint8_t {
              //   wrote, -1: all as written (before every release of a live block, and for `check`). detail = 1: an
              //   object, value2 = its address
   // the subject and the machine speak, in the context `who`, during operation `op`
-  reported,  // detail = ReportKind, order, pfn, gfp, value = BadPageReason
+  reported,  // detail = ReportKind, order, pfn, gfp, value = BadPageReason, value2 = address (reports on objects)
   slept,     // gave up the CPU inside a function that may sleep
   faulted,   // detail = Site index: an injected failure
   parked,
@@ -54,7 +54,7 @@ enum class EventKind : std::uint8_t {
 };
 
 // What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
-inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2;
+inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3;
 
 struct Event {
   EventKind kind{};

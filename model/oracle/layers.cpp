@@ -92,6 +92,10 @@ Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state)
   const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{first} << shape.page_shift);
   if (has_objects && objects.owner(address, shape.page_bytes() << event.order) != ObjectLedger::nobody)
     return broken("object.page", first, what + ": an object in it is live");
+  if (has_objects) {
+    if (const Ruling ruling = poison_untold(address, shape.page_bytes() << event.order); ruling != Ruling::fine)
+      return ruling;
+  }
   if (exposed != 0) return undecidable();
   open_inner(event, state, {.act = Act::release, .order = event.order});
   ++handling;

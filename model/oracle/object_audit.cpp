@@ -47,7 +47,7 @@ struct Oracle::State::ObjectAuditor {
   std::vector<std::uint64_t> in_use = {};  // of one cache: addresses of the buffers that no chain has, ascending
   std::vector<std::uint64_t> cached = {};  // of one cache: what the arrays hold
   std::uint64_t slab_pages[2] = {};
-  std::uint64_t slabs = 0, live = 0;
+  std::uint64_t slabs = 0, live = 0, waiting = 0;  // waiting: quarantined objects of kmalloc
 
   Ruling cache(const Cache& cache);
   std::vector<SeenSlab> slabs_of(CacheHandle handle, unsigned node);
@@ -179,10 +179,13 @@ Ruling Oracle::State::ObjectAuditor::array(const Cache& cache, const subject::Ar
 // Every live object is a buffer in use that no array has; a program's own cache has no others.
 Ruling Oracle::State::ObjectAuditor::objects(const Cache& cache, const CacheRecord* record) {
   const std::uint64_t mine = record != nullptr ? static_cast<std::uint64_t>(record - s.caches.data()) + 1 : 0;
-  std::uint64_t found = 0;
+  std::uint64_t found = 0, held_back = 0;
   for (const std::uint64_t buffer : in_use) {
     const std::uint32_t index = s.objects.at(buffer + cache.info.object_offset);
-    if (index == ObjectLedger::nobody) continue;
+    if (index == ObjectLedger::nobody) {
+      held_back += view.object_state(buffer + cache.info.object_offset) == subject::ObjectState::quarantined ? 1 : 0;
+      continue;
+    }
     const Piece& piece = s.objects.piece(index);
     if (piece.cache != mine || (record == nullptr && cache.info.object_size < piece.usable))
       return wrong("slab.object", cache, s.frame_of(buffer), fmt::format("has {:#x}, another cache's", piece.address));
@@ -192,7 +195,8 @@ Ruling Oracle::State::ObjectAuditor::objects(const Cache& cache, const CacheReco
     ++found;
   }
   live += found;
-  if (record != nullptr && found + cached.size() != in_use.size())
+  if (record == nullptr) waiting += held_back;
+  if (record != nullptr && found + cached.size() + held_back != in_use.size())
     return wrong("slab.lost", cache, machine::no_pfn,
                  fmt::format("{} live, {} in arrays, and {} in use", found, cached.size(), in_use.size()));
   return Ruling::fine;
@@ -256,7 +260,7 @@ std::int64_t Oracle::State::ObjectAuditor::own_objects(const std::vector<Cache>&
       for (unsigned cpu = node; cpu < s.shape.cpus; cpu += s.shape.nodes) count(view.cpu_array(cache.handle, cpu));
     }
   }
-  return own - kmalloced;
+  return own - kmalloced - static_cast<std::int64_t>(waiting);
 }
 
 void Oracle::State::begin_objects(subject::ObjectsView& view) {

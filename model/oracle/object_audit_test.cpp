@@ -85,6 +85,8 @@ class View final : public subject::ObjectsView {
   std::uint64_t slab_pages(subject::SlabPages kind) override {
     return kind == subject::SlabPages::unreclaimable ? pages : 0;
   }
+  subject::ObjectState object_state(std::uint64_t) override { return subject::ObjectState::unknown; }
+  std::uint64_t object_requested(std::uint64_t) override { return 0; }
   std::uint64_t free_objects() const { return has_slab ? chain.size() + miscounted : 0; }
 
   subject::CacheInfo info;

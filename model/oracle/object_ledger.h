@@ -19,7 +19,15 @@ struct Piece {                // a live object
   std::uint64_t bytes = 0;    // asked for
   std::uint64_t usable = 0;   // what nobody else may have
   std::uint32_t serial = 0;   // its birth; 0: not in use
-  std::uint32_t cache = 0;    // index of the cache + 1; 0: kmalloc
+  std::uint32_t block = 0;    // serial of the block of pages that it lies in
+  std::uint32_t buffer = 0;   // bytes of its place, of which `before` are in front of it
+  std::uint32_t before = 0;
+  std::uint64_t open = 0;      // bytes that a watched access may touch
+  std::uint64_t link = 0;      // address of the object that its first word refers to; 0: none
+  std::uint8_t checks = 0;     // SlabDebug bits in force
+  bool smeared = false;        // a word beside it was overwritten
+  bool maybe_smeared = false;  // ... perhaps by what was there
+  std::uint32_t cache = 0;     // index of the cache + 1; 0: kmalloc
   bool forgotten = false;
   bool tainted = false;  // somebody else wrote to it: its contents are no longer its owner's word
   bool broken = false;   // its owner wrote to it and need not put the constructed state back
@@ -32,8 +40,9 @@ struct CacheRecord {
   std::uint32_t live = 0;   // objects
   std::uint32_t users = 0;  // operations on it or on its objects that are in flight
   std::uint32_t serial = 0;
-  std::uint16_t name = 0;  // the slot that it was created for
-  std::uint8_t ctor = 0;   // what the constructor writes; 0: none
+  std::uint16_t name = 0;   // the slot that it was created for
+  std::uint8_t ctor = 0;    // what the constructor writes; 0: none
+  std::uint8_t checks = 0;  // SlabDebug bits in force
   bool alive = false;
   bool unreliable = false;  // an object was given up in a state that is not the constructed one
 };

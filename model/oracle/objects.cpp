@@ -70,10 +70,17 @@ Ruling Oracle::State::call_object(const Event&, ContextState& state) {
     case Act::obj_free: return call_obj_free(state);
     case Act::obj_size: {
       const Slot* held = slot(r.in.slot, Held::object);
-      if (held == nullptr || held->address == zero_size_ptr || owned(*held) != no_object) return Ruling::fine;
-      if (buckets)
-        return no_block(state, held->address, "object-use-after-free", "ksize of an object that was given up");
-      return fatal("object-use-after-free", frame_of(held->address), "ksize of an object that was given up");
+      if (held == nullptr || held->address == zero_size_ptr) return Ruling::fine;
+      const std::uint32_t index = owned(*held);
+      if (index != no_object && r.in.offset == 0) {
+        objects.piece(index).open = objects.piece(index).usable;
+        return Ruling::fine;
+      }
+      if (buckets) {
+        return no_block(state, held->address + r.in.offset, "object-use-after-free",
+                        "ksize of what is no object's start");
+      }
+      return ksize_of_no_object(state, *held);
     }
     case Act::cache_create: return call_cache_create(state);
     case Act::cache_shrink:
@@ -124,8 +131,7 @@ Ruling Oracle::State::call_obj_free(ContextState& state) {
   if (held == nullptr) return Ruling::fine;
   if (held->address == zero_size_ptr && r.of == no_slot && r.in.offset == 0) return Ruling::fine;
   if (held->address == zero_size_ptr) return free_of_no_object(state, zero_size_ptr + r.in.offset);
-  if (r.in.offset != 0)
-    return fatal("object-invalid-free", frame_of(held->address), "an address inside an object is freed");
+  if (r.in.offset != 0) return free_inside(state, *held, held->address + r.in.offset);
   return surrender(state, *held, state.object.cache);
 }
 
@@ -175,11 +181,16 @@ Ruling Oracle::State::free_of_no_object(ContextState& state, std::uint64_t addre
   const std::string what = fmt::format("{:#x} is freed, which is no object's", address);
   if (frame != machine::no_pfn && !geometry.reserved(frame)) {
     const Ledger::Found found = ledger.find(frame);
-    if (found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).layer)
-      return fatal("object-invalid-free", frame, what);
+    if (found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).layer) {
+      if (!watched(shape.slab_debug) || objects.at(address) != no_object)
+        return fatal("object-invalid-free", frame, what);
+      return noticed_free(state, "object-invalid-free", frame, what);
+    }
   }
-  // Who frees to a cache is believed: only NULL and what lies outside of memory is looked at.
-  if (state.flight.request.of != no_slot && frame != machine::no_pfn) return fatal("object-invalid-free", frame, what);
+  // Who frees to a cache without checks is believed: only NULL and what lies outside of memory is looked at.
+  const bool believed = state.object.cache != 0 && !watched(caches[state.object.cache - 1].checks);
+  if (believed && frame != machine::no_pfn) return fatal("object-invalid-free", frame, what);
+  if (object_ops > 1) return fatal("object-invalid-free", frame, what);
   state.flight.owe(ReportKind::bad_object, 1, 1);
   return noticed_if_free(state.flight, "object-invalid-free", frame, what);
 }
@@ -194,16 +205,23 @@ std::uint32_t Oracle::State::owned(const Slot& held) const {
 Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint32_t cache) {
   const std::uint32_t index = owned(held);
   const Pfn frame = frame_of(held.address);
-  if (index == no_object)
-    return fatal("object-double-free", frame, fmt::format("the object at {:#x} is given up again", held.address));
+  if (index == no_object) return free_again(state, held);
   const Piece& piece = objects.piece(index);
-  if (cache != 0 && piece.cache != cache)
-    return fatal("wrong-cache-free", frame, "an object is given to a cache that it is not of");
+  if (cache != 0 && piece.cache != cache) {
+    const std::string what = "an object is given to a cache that it is not of";
+    if (!watched(piece.checks) && !watched(caches[cache - 1].checks)) return fatal("wrong-cache-free", frame, what);
+    state.flight.owe(ReportKind::object_wrong_cache, 1, 1);
+    return crime("wrong-cache-free", frame, what);
+  }
   state.object.lent = piece;
+  if ((piece.smeared || piece.maybe_smeared) && state.flight.request.act == Act::obj_free)
+    state.flight.owe(ReportKind::object_redzone, piece.smeared ? 1 : 0, 1);
+  bury(piece);
   if (piece.cache != 0) {
     CacheRecord& owner = caches[piece.cache - 1];
     --owner.live;
-    if (piece.broken) owner.unreliable = true;
+    // With poison the constructor runs at each allocation.
+    if (piece.broken && (piece.checks & machine::debug_poison) == 0) owner.unreliable = true;
     if (state.object.cache == 0) {
       state.object.cache = piece.cache;
       ++owner.users;
@@ -211,6 +229,13 @@ Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint
   }
   objects.remove(index);
   return Ruling::fine;
+}
+
+void Oracle::State::bury(const Piece& piece) {
+  constexpr std::size_t graves_max = 256;
+  if (graves.size() < graves_max) return graves.push_back(piece);
+  graves[next_grave] = piece;
+  next_grave = (next_grave + 1) % graves_max;
 }
 
 // --- results
@@ -235,7 +260,7 @@ Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
 Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) {
   const Flight& f = state.flight;
   const Request& r = f.request;
-  if (buckets && r.act == Act::obj_realloc && state.object.missing)
+  if (r.act == Act::obj_realloc && state.object.missing)
     return event.value == 0 ? Ruling::fine : broken("object.null", event.pfn, "what is no object was moved");
   switch (due(r, state.object.old_usable == 0)) {
     case Due::null:
@@ -264,8 +289,9 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
   const std::uint64_t bytes = cache != nullptr ? cache->size : r.number;
   const std::uint64_t usable = cache != nullptr ? bytes : buckets ? bucket_usable(shape, bytes) : kmalloc_class(bytes);
   const std::uint32_t flags = cache != nullptr ? cache->flags : std::uint32_t{subject::SLAB_HWCACHE_ALIGN};
-  const auto layout =
-      slab_layout(shape, usable, cache != nullptr ? cache->align : 0, flags_in_force(shape, usable, flags));
+
+  const std::uint32_t in_force = flags_in_force(shape, usable, flags);
+  const auto layout = slab_layout(shape, usable, cache != nullptr ? cache->align : 0, in_force);
   // The flag names the general cache; a cache of its own it cannot change.
   const bool dma = cache != nullptr ? (flags & subject::SLAB_CACHE_DMA) != 0 : (r.gfp & subject::gfp_dma) != 0;
   if (const Ruling ruling = judge_place(event.value, usable,
@@ -289,12 +315,19 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
     return broken(r.zeroed ? RuleId("object.zero") : RuleId("object.construct"), event.pfn,
                   fmt::format("byte {} of the object at {:#x} is wrong", event.value2, event.value));
   ++serial;
-  const std::uint32_t index = objects.add({.address = event.value,
-                                           .bytes = bytes,
-                                           .usable = usable,
-                                           .serial = serial,
-                                           .cache = cache != nullptr ? state.object.cache : 0,
-                                           .broken = cache != nullptr && cache->ctor != 0 && r.zeroed});
+  if (const Ruling ruling = poison_untold(event.value, usable); ruling != Ruling::fine) return ruling;
+  const std::uint32_t index =
+      objects.add({.address = event.value,
+                   .bytes = bytes,
+                   .usable = usable,
+                   .serial = serial,
+                   .block = ledger.object(ledger.find(event.pfn).entry.payload()).serial,
+                   .buffer = buckets || !layout ? 0 : layout->buffer_bytes,
+                   .before = buckets || !layout ? 0 : layout->object_at,
+                   .open = bytes,
+                   .checks = buckets || !layout ? std::uint8_t{0} : checks_in_force(shape, *layout, in_force),
+                   .cache = cache != nullptr ? state.object.cache : 0,
+                   .broken = cache != nullptr && cache->ctor != 0 && r.zeroed});
   if (cache != nullptr) ++cache->live;
   fill_slot(r.out, {.what = Held::object, .address = event.value, .object = index, .serial = serial});
   return Ruling::fine;
@@ -345,7 +378,7 @@ Ruling Oracle::State::keep_old(ContextState& state, bool in_place) {
     return broken("object.overlap", frame_of(again.address), "an object was given away that stayed with its owner");
   if (again.cache != 0) ++caches[again.cache - 1].live;
   if (in_place) {  // its owner writes it anew
-    again.bytes = r.number;
+    again.bytes = again.open = r.number;
     again.tainted = false;
   }
   const std::uint64_t address = again.address;
@@ -365,6 +398,7 @@ Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
   const std::uint64_t most = index != no_object && objects.piece(index).cache != 0
                                  ? (least + 7) / 8 * 8  // words; with red zones 8 bytes
                                  : least;
+  if (f.unjudged) return Ruling::fine;
   if (f.reports_used && f.most[static_cast<unsigned>(ReportKind::k12_bad_free)] != 0) return Ruling::fine;
   if (event.value >= least && event.value <= std::max(most, least)) return Ruling::fine;
   return broken("object.size", frame_of(held->address), fmt::format("ksize told {}, not {}", event.value, most));
@@ -376,6 +410,8 @@ Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
 // The harness gives an object or a cache back: legal, and it must work.
 Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state) {
   state.object = {.changes = ++object_changes, .alone = object_ops == 0};
+  state.flight.request.byte = event.detail;
+  if (event.detail == clean_up_leak_scan) return call_leak_scan();
   if (event.detail == clean_up_cache) {
     for (CacheRecord& cache : caches) {
       if (cache.alive && cache.handle == event.value) cache.alive = false;
@@ -385,6 +421,8 @@ Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state
   const std::uint32_t index = objects.at(event.value);
   if (index == no_object) return Ruling::fine;
   if (objects.piece(index).cache != 0) --caches[objects.piece(index).cache - 1].live;
+  const Piece& piece = objects.piece(index);
+  if (piece.smeared || piece.maybe_smeared) state.flight.owe(ReportKind::object_redzone, piece.smeared ? 1 : 0, 1);
   objects.remove(index);
   return Ruling::fine;
 }

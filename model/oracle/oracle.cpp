@@ -74,6 +74,11 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   buckets = next.shape.objects == machine::ObjectLayer::k12;
   if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
   caches.clear();
+  graves.clear();
+  next_grave = 0;
+  spoilt.clear();
+  has_linked = false;
+  leaks_told.clear();
   object_ops = 0;
   object_changes = 0;
   built = true;
@@ -236,7 +241,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     state.object = {.changes = ++object_changes, .alone = object_ops == 0};
     ++object_ops;
   }
-  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish)) return undecidable();
+  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish || on_objects(act)))
+    return undecidable();
   if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
     f.nmi = f.unjudged = true;
@@ -356,7 +362,9 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
       case Act::release:
       case Act::put:
       case Act::release_exact:
-      case Act::clean_up: ruling = judge_release(event, state); break;
+      case Act::clean_up:
+        ruling = f.request.byte == clean_up_leak_scan ? judge_leak_scan(event) : judge_release(event, state);
+        break;
       case Act::wild: fill_slot(f.request.out, {.first = event.pfn}); break;
       case Act::count:
       case Act::address:
@@ -391,7 +399,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   if (changes_free_memory(act)) leave_mutator();
   if (ruling != Ruling::fine) return ruling;
   if (f.reports_used || f.owes_context_report) ruling = judge_reports(f);
-  return ruling != Ruling::fine ? ruling : judge_balance(event, f);
+  if (ruling == Ruling::fine) ruling = judge_balance(event, f);
+  return ruling == Ruling::fine && f.last ? undecidable() : ruling;
 }
 
 Ruling Oracle::State::end() {

@@ -56,6 +56,10 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
       }
       break;
     }
+    case ReportKind::object_poison:
+      if (on_poison_report(event.value2)) return Ruling::fine;
+      break;
+    case ReportKind::object_leak: return on_leak_report(event);
     case ReportKind::oom_kill:
       if (allocating_now && oom_possible(f)) return Ruling::fine;
       return broken("oom.condition", machine::no_pfn, "the OOM killer was invoked");
@@ -81,6 +85,20 @@ Ruling Oracle::State::wrong_reason(const Event& event) {
 Ruling Oracle::State::judge_reports(Flight& f) {
   if (!promises.reports) return Ruling::fine;
   f.use_reports();
+  using enum ReportKind;
+  const auto one = [&](std::initializer_list<ReportKind> kinds, std::string_view what) {
+    unsigned seen = 0;
+    for (const ReportKind kind : kinds) seen += f.seen[static_cast<unsigned>(kind)];
+    if (seen == 1) return Ruling::fine;
+    return broken(seen == 0 ? RuleId("page.report.missing") : RuleId("page.report.spurious"), machine::no_pfn,
+                  fmt::format("{}: {} reports", what, seen));
+  };
+  Ruling ruling = Ruling::fine;
+  if (f.one_free_report)
+    ruling = one({object_double_free, object_invalid_free, object_wrong_cache, bad_object}, "a free that is none");
+  if (ruling == Ruling::fine && f.one_access_report)
+    ruling = one({out_of_bounds, use_after_free}, "an access outside of an object");
+  if (ruling != Ruling::fine) return ruling;
   for (unsigned k = 0; k != machine::report_kinds; ++k) {
     const std::string_view name = machine::report_table[k].name;
     if (f.seen[k] < f.least[k])
@@ -89,6 +107,7 @@ Ruling Oracle::State::judge_reports(Flight& f) {
     const bool judged_elsewhere = k == static_cast<unsigned>(ReportKind::allocation_failure) ||
                                   k == static_cast<unsigned>(ReportKind::oom_kill) ||
                                   k == static_cast<unsigned>(ReportKind::poison) ||
+                                  k == static_cast<unsigned>(ReportKind::object_poison) ||
                                   (k == static_cast<unsigned>(ReportKind::bad_page) && allocates(f.request.act));
     if (!judged_elsewhere && f.most[k] != many && f.seen[k] > f.most[k]) {
       return broken("page.report.spurious", machine::no_pfn,

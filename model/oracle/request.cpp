@@ -117,7 +117,10 @@ struct Translate {
   }
   void operator()(const Ksize& o) { on(Act::obj_size, o.in); }
   void operator()(const Kfree& o) { on(Act::obj_free, o.in); }
-  void operator()(const Kzfree& o) { on(Act::obj_free, o.in); }
+  void operator()(const Kzfree& o) {
+    on(Act::obj_free, o.in);
+    r.zeroed = true;
+  }
   void operator()(const CacheCreate& o) {
     r.act = Act::cache_create;
     r.out = o.out.slot;

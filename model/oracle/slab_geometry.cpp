@@ -17,6 +17,10 @@ bool is_32bit(const Shape& shape) {
   return machine::shape_table()[shape.base].ram_bytes_limit < machine::ram_bytes_max;
 }
 std::uint64_t descriptor_bytes(const Shape& shape) { return is_32bit(shape) ? 28 : 48; }
+std::uint64_t guard_of(std::uint64_t size) {  // 20.1
+  constexpr std::uint64_t limits[] = {48, 96, 448, 3968, 16128, 32256, 64512};
+  return std::uint64_t{16} << (std::ranges::lower_bound(limits, size) - std::begin(limits));
+}
 unsigned order_most(const Shape& shape) {
   return static_cast<unsigned>(std::countr_zero(kmalloc_most(shape))) - shape.page_shift;
 }
@@ -29,14 +33,22 @@ std::uint64_t kmalloc_most(const Shape& shape) {
   return std::min(std::uint64_t{32} << 20, shape.page_bytes() << (shape.orders - 1));
 }
 
-std::uint32_t flags_in_force(const Shape& shape, std::uint64_t, std::uint32_t flags) {
-  (void)shape;
+std::uint32_t flags_in_force(const Shape& shape, std::uint64_t size, std::uint32_t flags) {
+  const auto asked = [&](machine::SlabDebug letter) { return (shape.slab_debug & letter) != 0; };
+  // K26: the three words must not push a large object over a power of two.
+  const bool room_for_words = size < 4096 || std::bit_ceil(size) == std::bit_ceil(size + 3 * long_long);
+  if (asked(machine::debug_sanity)) flags |= subject::SLAB_DEBUG_FREE;
+  if (asked(machine::debug_redzone) && room_for_words) flags |= subject::SLAB_RED_ZONE;
+  if (asked(machine::debug_user) && room_for_words) flags |= subject::SLAB_STORE_USER;
+  if (asked(machine::debug_poison) && (flags & subject::SLAB_DESTROY_BY_RCU) == 0) flags |= subject::SLAB_POISON;
+  if (asked(machine::debug_shadow)) flags |= subject::SLAB_KASAN;
   return flags;
 }
 
 std::optional<SlabLayout> slab_layout(const Shape& shape, std::uint64_t size, std::uint64_t align,
                                       std::uint32_t flags) {
   const std::uint64_t page = shape.page_bytes(), word = word_bytes(shape), desc = descriptor_bytes(shape);
+  const std::uint64_t request = size;
   size = up(size, word);
   std::uint64_t ralign = word;
   if ((flags & subject::SLAB_HWCACHE_ALIGN) != 0)
@@ -46,16 +58,24 @@ std::optional<SlabLayout> slab_layout(const Shape& shape, std::uint64_t size, st
     ralign = long_long;
     size = up(size, long_long);
   }
+  const bool shadow = (flags & subject::SLAB_KASAN) != 0;
+  if (shadow) ralign = std::max(ralign, long_long);  // what a byte of the shadow stands for
   ralign = std::max(ralign, align);
   const bool room_for_debug = ralign <= long_long;
   SlabLayout layout{.align = static_cast<std::uint32_t>(ralign)};
   const bool zones = room_for_debug && (flags & subject::SLAB_RED_ZONE) != 0;
   if (zones) {
+    layout.words = true;
     layout.object_at = long_long;
     size += 2 * long_long;
   }
   if (room_for_debug && (flags & subject::SLAB_STORE_USER) != 0) size += zones ? long_long : word;
   const bool early_off = size >= page / 8 && (flags & subject::SLAB_NOLEAKTRACE) == 0;
+  // A guard behind the object, and in front of the first one where no descriptor lies there. The largest go without.
+  if (const std::uint64_t guard = guard_of(request); shadow && up(size + guard, ralign) <= kmalloc_most(shape)) {
+    size += guard;
+    if (early_off && !zones && ralign <= guard / 2) layout.object_at = static_cast<std::uint32_t>(ralign);
+  }
   size = up(size, ralign);
   const auto management = [&](std::uint64_t num) { return up(desc + bufctl * num, ralign); };
 
@@ -85,6 +105,16 @@ std::optional<SlabLayout> slab_layout(const Shape& shape, std::uint64_t size, st
   layout.colour_bytes = static_cast<std::uint32_t>(std::max(cache_line, ralign));
   layout.colours = static_cast<std::uint32_t>(left / layout.colour_bytes);
   return layout;
+}
+
+std::uint8_t checks_in_force(const Shape& shape, const SlabLayout& layout, std::uint32_t flags) {
+  unsigned checks = shape.slab_debug & machine::debug_user;
+  if ((flags & subject::SLAB_DEBUG_FREE) != 0) checks |= machine::debug_sanity;
+  if (layout.words) checks |= machine::debug_redzone;
+  if ((flags & subject::SLAB_POISON) != 0) checks |= machine::debug_poison;
+  if ((flags & subject::SLAB_STORE_USER) != 0) checks |= machine::debug_user;
+  if ((flags & subject::SLAB_KASAN) != 0) checks |= machine::debug_shadow | machine::debug_sanity;  // sees frees, too
+  return static_cast<std::uint8_t>(checks);
 }
 
 std::uint64_t bucket_usable(const Shape& shape, std::uint64_t bytes) {

@@ -17,6 +17,7 @@ struct SlabLayout {
   std::uint32_t num = 0;
   std::uint32_t order = 0;
   bool off_slab = false;
+  bool words = false;  // red zone words stand beside the object
   std::uint32_t management_bytes = 0;
   std::uint32_t colours = 0, colour_bytes = 0;
 };
@@ -32,6 +33,9 @@ std::optional<SlabLayout> slab_layout(const machine::Shape& shape, std::uint64_t
 
 // Buckets (11.5): bytes of the block that serves a request, without its header; 0: it is too large.
 std::uint64_t bucket_usable(const machine::Shape& shape, std::uint64_t bytes);
+
+// SlabDebug bits that are in force for a cache with these flags.
+std::uint8_t checks_in_force(const machine::Shape& shape, const SlabLayout& layout, std::uint32_t flags);
 
 // kmalloc: the size of the general cache that serves `bytes`, which is 1..kmalloc_most.
 std::uint64_t kmalloc_class(std::uint64_t bytes);

@@ -12,6 +12,7 @@
 //   kswapd.cpp     what a woken kswapd owes
 //   layers.cpp     requests of other layers
 //   objects.cpp    kmalloc and objects of caches
+//   object_crimes.cpp   frees that are none
 //   caches.cpp     caches: creation, destruction, shrinking
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   audit.cpp      white-box comparison
@@ -107,7 +108,10 @@ struct FlightState {
   bool owes_context_report = false;
   std::uint8_t nodes_woken = 0;
   bool crime = false, atomic_crime = false, nmi = false;
-  bool layer = false;    // of another layer, in the middle of an operation
+  bool layer = false;            // of another layer, in the middle of an operation
+  bool last = false;             // after it nothing is known to be sound: the run ends
+  bool one_free_report = false;  // exactly one of those that tell a free that is none
+  bool one_access_report = false;
   bool exposed = false;  // a crime whose outcome hangs on nobody else's touching blocks before the subject looks
 
   bool reports_used = false;
@@ -174,6 +178,12 @@ struct Wake {
   std::array<std::uint64_t, zones_max> taken{}, client_grants{};  // ZoneState's, at that time
 };
 
+struct Spoilt {  // a free object whose poison a crime overwrote
+  std::uint64_t address;
+  std::uint64_t bytes;
+  bool owed;  // the report is owed (else: possible)
+};
+
 struct Corrupt {  // a free frame that a crime wrote to
   Pfn frame;
   bool owed;  // the poison report is owed (else: possible)
@@ -195,6 +205,11 @@ struct Oracle::State {
   unsigned contexts_used = 0;
   ObjectLedger objects;
   std::vector<CacheRecord> caches;
+  std::vector<Piece> graves;  // objects that were given up, as they were: the last graves_max
+  std::size_t next_grave = 0;
+  std::vector<Spoilt> spoilt;
+  bool has_linked = false;  // a word with an address was ever stored
+  std::vector<std::uint64_t> leaks_told;
   bool has_objects = false, buckets = false;  // is there kmalloc; is it that of 11.5
   std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
   unsigned object_ops = 0;           // operations on objects that are in flight
@@ -388,6 +403,8 @@ struct Oracle::State {
   Ruling grant_object(const Event&, ContextState&);
   Ruling judge_place(std::uint64_t address, std::uint64_t usable, std::uint64_t align, bool dma);
   Ruling judge_realloc(const Event&, ContextState&);
+  void bury(const Piece&);
+  Ruling ksize_of_no_object(ContextState&, const Slot&);
   Ruling keep_old(ContextState&, bool in_place);
   Ruling judge_ksize(const Event&, Flight&);
   Ruling clean_up_of_object(const Event&, ContextState&);
@@ -408,7 +425,25 @@ struct Oracle::State {
 
   // object_memory.cpp
   Ruling call_object_memory(ContextState&, const Slot&);
-  Ruling object_poke(Flight&, const Slot&);
+  Ruling object_access(Flight&, const Slot&, std::uint64_t address, std::uint64_t bytes);
+  Ruling access_inside(Flight&, Piece&, std::uint64_t address, RuleId rule, std::string what);
+  Ruling access_outside(Flight&, const Piece* of, std::uint64_t address, RuleId rule, std::string what);
+  void smear(Piece&, std::uint64_t address, std::uint8_t byte);
+  void spoil(const Piece&, std::uint64_t address, std::uint64_t bytes, std::uint8_t byte);
+  bool on_poison_report(std::uint64_t address);
+  Ruling poison_untold(std::uint64_t address, std::uint64_t bytes);
+  Ruling call_leak_scan();
+  Ruling on_leak_report(const Event&);
+  Ruling judge_leak_scan(const Event&);
+  std::vector<bool> reachable_pieces() const;
+
+  // object_crimes.cpp
+  const Piece* grave_of(const Slot&) const;
+  bool same_block(const Piece&);
+  bool watched(std::uint8_t checks) const { return (checks & (machine::debug_sanity | machine::debug_shadow)) != 0; }
+  Ruling free_again(ContextState&, const Slot&);
+  Ruling free_inside(ContextState&, const Slot&, std::uint64_t address);
+  Ruling noticed_free(ContextState&, RuleId rule, Pfn frame, std::string what);
   Ruling judge_object_contents(const Event&);
 
   // object_audit.cpp

@@ -59,7 +59,9 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   }
   if (constructors_.size() < programs) constructors_.resize(programs);
   for (auto& constructors : constructors_) constructors.clear();
-  use_objects(nullptr, nullptr);
+  objects_ = nullptr;
+  debug_ = nullptr;
+  objects_view_ = nullptr;
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
@@ -173,12 +175,10 @@ void Executor::granted(program::Out out, const Granted& block) {
 // A slot gets a new handle; a live block that it held is remembered for the clean-up.
 Holding& Executor::refill(program::Out out, const Holding& fresh) {
   Holding& holding = slots_[out.slot];
-  if (holding.references != 0) {
-    if (holding.what == Held::object) {
-      lost_[machine::current().id].push_back(holding.address);
-    } else {
-      orphan(holding.first);
-    }
+  if (holding.what == Held::object) {
+    lost_[machine::current().id].push_back(holding.address);
+  } else if (holding.references != 0) {
+    orphan(holding.first);
   }
   return holding = fresh;
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "allocator/machine/machine.h"
+#include "allocator/subject/debug.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 #include "model/program/case.h"
@@ -73,7 +74,8 @@ class Executor {
 
   void start(const Case& the_case, const Options& options, subject::Pages& pages, subject::PagesView* view,
              machine::Machine& machine);
-  void use_objects(subject::Objects* objects, subject::ObjectsView* view);  // after start(); null: there are none
+  // After start(); without it there are none. debug, view: null when the subject has no such thing.
+  void use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view);
   std::span<const machine::Strand> strands();  // one a program
   machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
@@ -152,7 +154,7 @@ class Executor {
   void give_up_object(Holding& holding);
   void restore_constructed(const Holding& holding);
   bool in_memory(std::uint64_t address, std::uint64_t bytes) const;
-  std::byte* byte_at(std::uint64_t base, std::int64_t offset);
+  std::byte* byte_at(std::uint64_t address);
   subject::Ctor constructor_of(const program::CacheCreate& op);
   std::span<std::byte> bytes_at(std::uint64_t address, std::uint64_t bytes);
   void fill_object(Holding& holding, std::byte byte);
@@ -161,6 +163,9 @@ class Executor {
   void verify_object(const Holding& holding);
   void tell_object_contents(std::uint64_t address, std::int64_t damage);
   void poke_object(Holding& holding, const program::Poke& op);
+  void watch(std::uint64_t address, std::uint64_t bytes, subject::Access kind);
+  bool watched_outside(std::uint64_t address) const;
+  void scan_leaks();
   void clean_up_objects();
 
  public:
@@ -251,6 +256,7 @@ class Executor {
   subject::PagesView* view_ = nullptr;
   machine::Machine* machine_ = nullptr;
   subject::Objects* objects_ = nullptr;
+  subject::ObjectDebug* debug_ = nullptr;
   subject::ObjectsView* objects_view_ = nullptr;
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;

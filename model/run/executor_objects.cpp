@@ -26,8 +26,9 @@ std::int64_t first_unlike(std::span<const std::byte> bytes, std::byte right) {
 
 }  // namespace
 
-void Executor::use_objects(subject::Objects* objects, subject::ObjectsView* view) {
-  objects_ = objects;
+void Executor::use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view) {
+  objects_ = &objects;
+  debug_ = debug;
   objects_view_ = view;
   if (view != nullptr && options_.audit_every != audit_never) oracle_.begin_objects(*view);
 }
@@ -62,7 +63,18 @@ std::span<std::byte> Executor::bytes_at(std::uint64_t address, std::uint64_t byt
 // --- contents
 // ---------------------------------------------------------------------------------------------------------
 
+// What a compiler would put in front of each access of the program.
+void Executor::watch(std::uint64_t address, std::uint64_t bytes, subject::Access kind) {
+  if (debug_ != nullptr && bytes != 0) (void)debug_->check_access(address, bytes, kind);
+}
+
+// Where there is no memory an access can only be watched.
+bool Executor::watched_outside(std::uint64_t address) const {
+  return debug_ != nullptr && (machine_->shape().slab_debug & machine::debug_shadow) != 0 && !in_memory(address, 1);
+}
+
 void Executor::fill_object(Holding& holding, std::byte byte) {
+  watch(holding.address, holding.bytes, subject::Access::write);
   std::ranges::fill(bytes_at(holding.address, holding.bytes), byte);
   if (holding.references == 0) return;
   holding.written = Written::byte;
@@ -73,6 +85,7 @@ void Executor::stamp_object(Holding& holding) {
   const machine::Context& me = machine::current();
   holding.stamp = Random(std::uint64_t{me.id} << 32 | me.op).next();
   holding.written = Written::stamp;
+  watch(holding.address, holding.bytes, subject::Access::write);
   const auto bytes = bytes_at(holding.address, holding.bytes);
   const std::size_t n = std::min(bytes.size(), sizeof holding.stamp);
   std::memcpy(bytes.last(n).data(), &holding.stamp, n);
@@ -102,6 +115,7 @@ void Executor::tell_object_contents(std::uint64_t address, std::int64_t damage) 
 }
 
 void Executor::verify_object(const Holding& holding) {
+  watch(holding.address, holding.bytes, subject::Access::read);
   tell_object_contents(holding.address, damage_of(holding, holding.address, whole));
 }
 
@@ -315,9 +329,8 @@ void Executor::operator()(const CacheSize& op) {
 // --- what an owner does with its bytes, rightly or not
 // ----------------------------------------------------------------------------------
 
-// Null: not a byte of memory.
-std::byte* Executor::byte_at(std::uint64_t base, std::int64_t offset) {
-  const std::uint64_t address = base + static_cast<std::uint64_t>(offset);
+// Null: not a byte that a program can reach.
+std::byte* Executor::byte_at(std::uint64_t address) {
   if (!in_memory(address, 1)) return nullptr;
   const Pfn pfn = machine_->ram().pfn_of(address);
   const auto& shape = machine_->shape();
@@ -326,25 +339,29 @@ std::byte* Executor::byte_at(std::uint64_t base, std::int64_t offset) {
 }
 
 void Executor::poke_object(Holding& holding, const Poke& op) {
-  std::byte* const byte = byte_at(holding.address + op.in.offset, op.at.value);
-  if (byte == nullptr || holding.bytes == 0) return skip();
+  const std::uint64_t address = holding.address + op.in.offset + static_cast<std::uint64_t>(op.at.value);
+  std::byte* const byte = byte_at(address);
+  if (holding.bytes == 0 || (byte == nullptr && !watched_outside(address))) return skip();
   begin();
-  *byte = std::byte{op.byte.value};
-  const std::int64_t at = op.in.offset + op.at.value;
-  if (at >= 0 && static_cast<std::uint64_t>(at) < holding.bytes) holding.written = Written::unknown;
+  watch(address, 1, subject::Access::write);
+  if (byte != nullptr) *byte = std::byte{op.byte.value};
+  if (address - holding.address < holding.bytes) holding.written = Written::unknown;
   end();
 }
 
 void Executor::operator()(const Peek& op) {
   const Holding& holding = slots_[op.in.slot];
   std::uint64_t base = 0;
-  if (holding.what == Held::object && holding.bytes != 0) base = holding.address + op.in.offset;
+  if (holding.what == Held::object && holding.bytes != 0 && objects_ != nullptr) base = holding.address + op.in.offset;
   if (holding.what == Held::block && exists(frame_of(holding, op.in), 1) && !is_high(frame_of(holding, op.in)))
     base = machine_->ram().address_of(frame_of(holding, op.in));
-  const std::byte* const byte = base == 0 ? nullptr : byte_at(base, op.at.value);
-  if (byte == nullptr) return skip();
+  const std::uint64_t address = base + static_cast<std::uint64_t>(op.at.value);
+  const std::byte* const byte = base == 0 ? nullptr : byte_at(address);
+  const bool object = holding.what == Held::object;
+  if (base == 0 || (byte == nullptr && !(object && watched_outside(address)))) return skip();
   begin();
-  end(std::to_integer<std::uint64_t>(*byte));
+  if (object) watch(address, 1, subject::Access::read);
+  end(byte == nullptr ? 0 : std::to_integer<std::uint64_t>(*byte));
 }
 
 void Executor::operator()(const Link& op) {
@@ -354,6 +371,7 @@ void Executor::operator()(const Link& op) {
       held->bytes < sizeof to->address)
     return skip();
   begin();
+  watch(held->address, sizeof to->address, subject::Access::write);
   std::memcpy(bytes_at(held->address, sizeof to->address).data(), &to->address, sizeof to->address);
   held->written = Written::unknown;
   end();
@@ -362,9 +380,29 @@ void Executor::operator()(const Link& op) {
 // --- clean-up
 // ---------------------------------------------------------------------------------------------------------
 
+// What no program has a name for, and no object that one has a name for leads to, is lost: the subject must say so.
+void Executor::scan_leaks() {
+  if (debug_ == nullptr || (machine_->shape().slab_debug & machine::debug_user) == 0) return;
+  std::vector<std::uint64_t> roots;
+  const auto add = [&](std::uint64_t address) {
+    if (oracle_.live_object(address)) roots.push_back(address);
+  };
+  for (const Holding& holding : slots_) {
+    if (holding.what == Held::object) add(holding.address);
+  }
+  for (const auto& lost : lost_) std::ranges::for_each(lost, add);
+  Event event = Tape::here(EventKind::call);
+  event.detail = oracle::clean_up_leak_scan;
+  tape_.emit(event);
+  event = Tape::here(EventKind::result);
+  event.value = debug_->scan_leaks(roots);
+  tape_.emit(event);
+}
+
 // Objects before the caches that they are of. A cache with an object that was lost on purpose stays.
 void Executor::clean_up_objects() {
   if (objects_ == nullptr) return;
+  scan_leaks();
   const auto call = [&](std::uint8_t what, std::uint64_t value) {
     Event event = Tape::here(EventKind::call);
     event.detail = what;

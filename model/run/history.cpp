@@ -154,6 +154,8 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
         fmt::format_to(out, "cpu{} harness: frees the object at {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_cache) {
         fmt::format_to(out, "cpu{} harness: destroys cache {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_leak_scan) {
+        fmt::format_to(out, "cpu{} harness: looks for leaks\n", event.cpu);
       } else if (event.op == harness_op) {
         fmt::format_to(out, "cpu{} harness: frees {} order {}\n", event.cpu, frame_name(the_case.shape, event.pfn),
                        event.order);

@@ -75,7 +75,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
                                subject_->promises()));
   if (!tape_.is_over() && the_case.shape.objects != machine::ObjectLayer::none) {
     subject::Objects* const objects = subject_->boot_objects();  // its requests for pages are judged like any other
-    executor_.use_objects(objects, objects != nullptr ? subject_->objects_view() : nullptr);
+    if (objects != nullptr) executor_.use_objects(*objects, subject_->object_debug(), subject_->objects_view());
     tape_.judge_logs();
   }
   if (tape_.is_over()) return outcome_;

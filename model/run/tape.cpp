@@ -94,6 +94,7 @@ void Tape::reported(const machine::Context& context, const machine::Report& repo
   event.pfn = report.pfn;
   event.gfp = report.gfp;
   event.value = static_cast<std::uint64_t>(report.why);
+  event.value2 = report.address;
   emit(event);
 }
 
