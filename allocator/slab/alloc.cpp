@@ -72,18 +72,21 @@ Address SlabAllocator::alloc_slow(KmemCache& cache, gfp_t gfp, int nid) {
 
 Address SlabAllocator::alloc_somewhere(KmemCache& cache, gfp_t gfp, int nid) {
   if (nid < 0 || static_cast<unsigned>(nid) == numa_node_id()) {
-    const Address buffer = alloc_local(cache, gfp);
+    const Address buffer = alloc_local(cache, gfp, nid);
     if (buffer != 0 || nodes_ == 1) return buffer;
   }
   return alloc_on_node(cache, gfp, nid < 0 ? numa_node_id() : static_cast<unsigned>(nid));
 }
 
-Address SlabAllocator::alloc_local(KmemCache& cache, gfp_t gfp) {
+// While it grows a task may come to a CPU of another node. K26 then hands out what that one has; whoever named a node
+// (nid >= 0) gets an object of it, or is told that there is none here.
+Address SlabAllocator::alloc_local(KmemCache& cache, gfp_t gfp, int nid) {
   for (;;) {
     const unsigned node = numa_node_id();
-    const Address buffer = take_local(cache);
+    if (nid >= 0 && node != static_cast<unsigned>(nid)) return 0;
+    const Address buffer = take_local(cache, nid);
     if (buffer != 0) return buffer;
-    if (!grow(cache, gfp | thisnode_, node)) return take_local(cache);
+    if (!grow(cache, gfp | thisnode_, node)) return take_local(cache, nid);
   }
 }
 
@@ -113,8 +116,9 @@ Address SlabAllocator::alloc_on_any_node(KmemCache& cache, gfp_t gfp) {
   }
 }
 
-Address SlabAllocator::take_local(KmemCache& cache) {
+Address SlabAllocator::take_local(KmemCache& cache, int nid) {
   Masked masked;
+  if (nid >= 0 && cpu_node_[masked.cpu()] != nid) return 0;
   ArrayCache& array = cpu_array(cache, masked.cpu());
   Held held(array.lock, masked, "slab.lock", "slab.unlock");
   if (array.avail == 0) refill(cache, array, masked);

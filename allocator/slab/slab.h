@@ -141,10 +141,10 @@ class SlabAllocator {
   gfp_t fix_flags(const KmemCache& cache, gfp_t gfp);
   Address alloc_slow(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_somewhere(KmemCache& cache, gfp_t gfp, int nid);
-  Address alloc_local(KmemCache& cache, gfp_t gfp);
+  Address alloc_local(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_on_node(KmemCache& cache, gfp_t gfp, unsigned node);
   Address alloc_on_any_node(KmemCache& cache, gfp_t gfp);
-  Address take_local(KmemCache& cache);
+  Address take_local(KmemCache& cache, int nid);  // nid >= 0: only if that is this CPU's node
   Address take_from_node(KmemCache& cache, unsigned node);
   void refill(KmemCache& cache, ArrayCache& array, const Masked& masked);
   std::uint32_t take_from_slabs(KmemCache& cache, List3& l3, Address* buffers, std::uint32_t wanted, const Held&);

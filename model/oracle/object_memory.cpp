@@ -67,7 +67,8 @@ Ruling Oracle::State::call_object_memory(ContextState& state, const Slot& held) 
 // By way of a handle; all of the range has one answer, or it is one byte.
 Ruling Oracle::State::object_access(Flight& f, const Slot& held, std::uint64_t address, std::uint64_t bytes) {
   const Pfn frame = frame_of(address);
-  const std::uint32_t own = owned(held), hit = objects.owner(address, bytes);
+  const bool reachable = frame != machine::no_pfn && frame_of(address + bytes - 1) != machine::no_pfn;
+  const std::uint32_t own = owned(held), hit = reachable ? objects.owner(address, bytes) : no_object;
   const RuleId rule = own == no_object ? RuleId("object-use-after-free")
                       : is_read(f)     ? RuleId("object-read-outside")
                                        : RuleId("object-write-outside");

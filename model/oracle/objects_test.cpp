@@ -1,5 +1,6 @@
 // kmalloc, caches and their objects: every rule and crime of the facet, each by the shortest history that earns it.
 #include "model/oracle/driver_test.h"
+#include "model/oracle/slab_geometry.h"
 
 namespace memtorture::oracle::test {
 namespace {
@@ -28,9 +29,10 @@ class Objects : public Driver {
  public:
   explicit Objects(machine::Shape shape = toy_with_objects(), std::size_t programs = 1) : Driver(shape, programs) {
     for (std::size_t i = 0; i != the_case.slot_names.size(); ++i) the_case.slot_names[i] = "s" + std::to_string(i);
+    const bool buckets = shape.objects == machine::ObjectLayer::k12;  // which serve 0 bytes
     (void)call(program::Kmalloc{Out{60}, {0}, {GFP_KERNEL}});
     take(1024, 3);
-    EXPECT_EQ(returned(zero_size_ptr), Ruling::fine) << why();
+    EXPECT_EQ(got(buckets ? slab + 7 * page : zero_size_ptr), Ruling::fine) << why();
   }
   void take(machine::Pfn pfn, unsigned order, std::uint32_t gfp = GFP_KERNEL) {
     Event e = event(EventKind::layer_requests);
@@ -322,14 +324,29 @@ TEST(ObjectCrimes, ItsPagesFreed) {
   d.is_fatal(d.call(program::FreePages{In{0}, {0}}), "foreign-free");
 }
 
+// Without checks nobody sees it, and it harms nobody: a free place holds nothing of the layer's.
 TEST(ObjectCrimes, UsedAfterItWasFreed) {
-  for (const program::Op& op : {program::Op(program::Fill{In{0}, {1}}), program::Op(program::CheckContents{In{0}}),
-                                program::Op(program::Ksize{In{0}}), program::Op(program::Poke{In{0}, {3}, {1}})}) {
+  for (const program::Op& op : {program::Op(program::Fill{In{0}, {1}}), program::Op(program::Ksize{In{0}}),
+                                program::Op(program::Poke{In{0}, {3}, {1}}), program::Op(program::Peek{In{0}, {3}})}) {
     Objects d;
     d.object(0, 100, slab);
     d.freed(0);
-    d.is_fatal(d.call(op), "object-use-after-free");
+    d.is_crime(d.call(op), "object-use-after-free");
+    EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
   }
+}
+
+TEST(ObjectCrimes, AWriteToWhatTheLayerMayKeepEndsTheRun) {
+  Objects d;
+  d.object(0, 100, slab);
+  d.is_fatal(d.call(program::Poke{In{0}, {5000}, {1}}), "object-write-outside");
+}
+
+TEST(ObjectCrimes, ReadBesideIt) {
+  Objects d;
+  d.object(0, 128, slab);
+  d.is_crime(d.call(program::Peek{In{0}, {5000}}), "object-read-outside");
+  EXPECT_EQ(d.returned(), Ruling::fine);
 }
 
 TEST(ObjectCrimes, WrittenBesideIt) {
@@ -463,6 +480,213 @@ TEST(Caches, WhatCameBackBrokenMayComeAgain) {
   EXPECT_EQ(d.returned(), Ruling::fine);
   d.freed(1);
   EXPECT_EQ(d.alloc_of(1, 0, slab + 1024, 12), Ruling::fine) << d.why();
+}
+
+// --- buckets
+
+machine::Shape with_buckets() {
+  machine::Shape shape = toy();
+  shape.objects = machine::ObjectLayer::k12;
+  return shape;
+}
+
+TEST(Buckets, HaveTheirOwnSizes) {
+  const std::pair<std::uint64_t, std::uint64_t> rows[] = {{0, 24},      {24, 24},         {25, 56},   {244, 244},
+                                                          {4072, 4072}, {131048, 131048}, {131049, 0}};
+  for (const auto& [bytes, usable] : rows) EXPECT_EQ(bucket_usable(with_buckets(), bytes), usable) << bytes;
+}
+
+TEST(Buckets, TheWrongSizeIsTold) {
+  Objects d(with_buckets());
+  d.object(0, 100, slab + 24);
+  d.is_crime(d.call(program::KfreeS{In{0}, {99}}), "wrong-size-free");
+  EXPECT_EQ(d.report(ReportKind::k12_wrong_size), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::KfreeS{In{0}, {100}}), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+}
+
+TEST(Buckets, ASecondFreeIsTold) {
+  Objects d(with_buckets());
+  d.object(0, 100, slab + 24);
+  d.freed(0);
+  d.is_crime(d.kfree(0), "object-double-free");
+  EXPECT_EQ(d.report(ReportKind::k12_bad_free), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  d.is_crime(d.kfree(0), "object-double-free");
+  d.breaks(d.returned(), "page.report.missing");
+}
+
+// --- with checks
+
+machine::Shape checked(std::uint8_t letters) {
+  machine::Shape shape = toy_with_objects();
+  shape.slab_debug = letters;
+  return shape;
+}
+
+TEST(Checked, ASecondFreeIsTold) {
+  for (const auto letter : {machine::debug_sanity, machine::debug_redzone, machine::debug_shadow}) {
+    Objects d(checked(letter));
+    d.object(0, 100, slab + 64);
+    d.freed(0);
+    d.is_crime(d.kfree(0), "object-double-free");
+    EXPECT_EQ(d.report(ReportKind::object_double_free), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+    d.is_crime(d.kfree(0), "object-double-free");
+    d.breaks(d.returned(), "page.report.missing");
+  }
+}
+
+TEST(Checked, PoisonAndUsersSeeNoFree) {
+  Objects d(checked(machine::debug_poison | machine::debug_user));
+  d.object(0, 100, slab);
+  d.freed(0);
+  d.is_fatal(d.kfree(0), "object-double-free");
+}
+
+TEST(Checked, WhoHasThePlaceCannotBeToldApart) {
+  Objects d(checked(machine::debug_sanity));
+  d.object(0, 100, slab);
+  d.freed(0);
+  d.object(1, 100, slab);
+  d.is_fatal(d.kfree(0), "object-double-free");
+}
+
+TEST(Checked, AFreeInTheMiddleIsToldOnce) {
+  Objects d(checked(machine::debug_sanity));
+  d.object(0, 100, slab);
+  d.is_crime(d.kfree(0, 8), "object-invalid-free");
+  EXPECT_EQ(d.report(ReportKind::object_invalid_free), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  d.is_crime(d.kfree(0, 8), "object-invalid-free");
+  EXPECT_EQ(d.report(ReportKind::object_invalid_free), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::object_double_free), Ruling::fine);
+  d.breaks(d.returned(), "page.report.spurious");
+}
+
+TEST(Checked, TheWrongCacheIsTold) {
+  Objects d;
+  d.cache(0, 100, slab, 0, subject::SLAB_DEBUG_FREE);
+  d.cache(1, 100, slab + 512);
+  EXPECT_EQ(d.alloc_of(2, 0, slab + 1024), Ruling::fine);
+  d.is_crime(d.call(program::CacheFree{Of{1}, In{2}}), "wrong-cache-free");
+  EXPECT_EQ(d.report(ReportKind::object_wrong_cache), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  d.freed(2);  // it stayed its owner's
+}
+
+TEST(Checked, AWriteBesideItIsToldWhenItIsFreed) {
+  Objects d(checked(machine::debug_redzone));
+  d.object(0, 128, slab + 8);
+  d.is_crime(d.call(program::Poke{In{0}, {128}, {1}}), "object-write-outside");
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  EXPECT_EQ(d.kfree(0), Ruling::fine);
+  EXPECT_EQ(d.report(ReportKind::object_redzone), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  d.object(1, 128, slab + 8);
+  d.is_crime(d.call(program::Poke{In{1}, {-1}, {1}}), "object-write-outside");
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  EXPECT_EQ(d.kfree(1), Ruling::fine);
+  d.breaks(d.returned(), "page.report.missing");
+}
+
+TEST(Checked, AWriteAfterFreeIsToldWhenItIsHandedOut) {
+  for (const bool told : {true, false}) {
+    Objects d(checked(machine::debug_poison));
+    d.object(0, 128, slab);
+    d.freed(0);
+    d.is_crime(d.call(program::Poke{In{0}, {3}, {1}}), "object-use-after-free");
+    EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+    EXPECT_EQ(d.call(program::Kmalloc{Out{1}, {128}, {GFP_KERNEL}}), Ruling::fine);
+    Event e = d.event(EventKind::reported);
+    e.detail = static_cast<std::uint8_t>(ReportKind::object_poison);
+    e.value2 = slab + 3;
+    if (told) EXPECT_EQ(d.oracle.on(e), Ruling::fine);
+    const Ruling ruling = d.got(slab);
+    if (told) EXPECT_EQ(ruling, Ruling::fine) << d.why();
+    if (!told) d.breaks(ruling, "page.report.missing");
+  }
+}
+
+TEST(Checked, EveryByteBesideARequestIsClosed) {
+  Objects d(checked(machine::debug_shadow));
+  d.object(0, 100, slab);
+  d.is_crime(d.call(program::Peek{In{0}, {100}}), "object-read-outside");
+  EXPECT_EQ(d.report(ReportKind::out_of_bounds), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+  EXPECT_EQ(d.call(program::Ksize{In{0}}), Ruling::fine);
+  EXPECT_EQ(d.returned(128), Ruling::fine);
+  EXPECT_EQ(d.call(program::Peek{In{0}, {100}}), Ruling::fine);  // now it is open
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  d.is_crime(d.call(program::Poke{In{0}, {128}, {1}}), "object-read-outside");
+  d.breaks(d.returned(), "page.report.missing");
+}
+
+TEST(Checked, WhatIsFreeIsClosed) {
+  Objects d(checked(machine::debug_shadow));
+  d.object(0, 100, slab);
+  d.freed(0);
+  d.is_crime(d.call(program::Peek{In{0}, {3}}), "object-use-after-free");
+  EXPECT_EQ(d.report(ReportKind::use_after_free), Ruling::fine);
+  EXPECT_EQ(d.returned(), Ruling::fine) << d.why();
+}
+
+TEST(Checked, WhereThereIsNoMemoryNothingIs) {
+  Objects d(checked(machine::debug_shadow));
+  d.object(0, 100, slab);
+  d.is_crime(d.call(program::Peek{In{0}, {std::int64_t{1} << 40}}), "object-read-outside");
+  d.breaks(d.returned(), "page.report.missing");
+}
+
+class LeakScan : public Objects {
+ public:
+  LeakScan() : Objects(checked(machine::debug_user | machine::debug_poison)) {
+    for (std::uint16_t i = 0; i != 4; ++i) object(i, 100, slab + 8 + i * 256u);
+  }
+  void begin() {
+    Event e = event(EventKind::call);
+    e.op = 100'000;  // the harness's
+    e.detail = clean_up_leak_scan;
+    EXPECT_EQ(oracle.on(e), Ruling::fine);
+  }
+  Ruling finds(unsigned object) {
+    Event e = event(EventKind::reported);
+    e.detail = static_cast<std::uint8_t>(ReportKind::object_leak);
+    e.value2 = slab + 8 + object * 256u;
+    return oracle.on(e);
+  }
+};
+
+TEST(Checked, TheLeakScanFindsWhatIsLost) {
+  LeakScan d;
+  // 0 leads to 1; 2 is lost with 3, which only 2 leads to.
+  for (const auto& [from, to] : {std::pair<std::uint16_t, std::uint16_t>{0, 1}, {2, 3}}) {
+    EXPECT_EQ(d.call(program::Link{In{from}, Of{to}}), Ruling::fine);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+  }
+  for (const std::uint16_t lost : {1, 2, 3}) {
+    EXPECT_EQ(d.call(program::Forget{In{lost}}), Ruling::crime);
+    EXPECT_EQ(d.returned(), Ruling::fine);
+  }
+  d.begin();
+  EXPECT_EQ(d.finds(2), Ruling::fine) << d.why();
+  EXPECT_EQ(d.finds(3), Ruling::fine) << d.why();  // what is lost leads nowhere
+  EXPECT_EQ(d.returned(2), Ruling::fine) << d.why();
+}
+
+TEST(Checked, TheLeakScanMissesNothing) {
+  LeakScan d;
+  EXPECT_EQ(d.call(program::Forget{In{2}}), Ruling::crime);
+  EXPECT_EQ(d.returned(), Ruling::fine);
+  d.begin();
+  d.breaks(d.returned(0), "object.leak");
+}
+
+TEST(Checked, TheLeakScanBlamesNobodyElse) {
+  LeakScan d;
+  d.begin();
+  d.breaks(d.finds(1), "object.leak");
 }
 
 }  // namespace

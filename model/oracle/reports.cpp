@@ -104,11 +104,11 @@ Ruling Oracle::State::judge_reports(Flight& f) {
     if (f.seen[k] < f.least[k])
       return broken("page.report.missing", machine::no_pfn,
                     fmt::format("{}: {} came, {} owed", name, f.seen[k], f.least[k]));
-    const bool judged_elsewhere = k == static_cast<unsigned>(ReportKind::allocation_failure) ||
-                                  k == static_cast<unsigned>(ReportKind::oom_kill) ||
-                                  k == static_cast<unsigned>(ReportKind::poison) ||
-                                  k == static_cast<unsigned>(ReportKind::object_poison) ||
-                                  (k == static_cast<unsigned>(ReportKind::bad_page) && allocates(f.request.act));
+    const bool judged_elsewhere =
+        k == static_cast<unsigned>(ReportKind::allocation_failure) ||
+        k == static_cast<unsigned>(ReportKind::oom_kill) || k == static_cast<unsigned>(ReportKind::poison) ||
+        k == static_cast<unsigned>(ReportKind::object_poison) || k == static_cast<unsigned>(ReportKind::object_leak) ||
+        (k == static_cast<unsigned>(ReportKind::bad_page) && allocates(f.request.act));
     if (!judged_elsewhere && f.most[k] != many && f.seen[k] > f.most[k]) {
       return broken("page.report.spurious", machine::no_pfn,
                     fmt::format("{}: {} came, {} owed", name, f.seen[k], f.most[k]));

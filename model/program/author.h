@@ -128,6 +128,7 @@ class Author {
     Slot cache = 0;
     bool of_cache = false;
     bool constructed = false;
+    bool exact = false;  // `bytes` is what was asked for
   };
   struct Cache {
     Slot slot = 0;
@@ -141,7 +142,7 @@ class Author {
   std::uint64_t some_size();
   subject::gfp_t object_gfp(std::uint64_t bytes, bool dma);
   Slot object_of(const Cache& cache);
-  Slot kmalloced(std::uint64_t bytes);
+  OwnObject kmalloced(std::uint64_t bytes);
   Node some_node();
   void own_object(std::uint64_t bytes, bool of_cache);
   void release_object(std::size_t index);

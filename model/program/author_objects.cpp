@@ -93,7 +93,7 @@ Slot Author::object_of(const Cache& cache) {
   return slot;
 }
 
-Slot Author::kmalloced(std::uint64_t bytes) {
+Author::OwnObject Author::kmalloced(std::uint64_t bytes) {
   const Slot slot = fresh();
   const gfp_t flags = object_gfp(bytes, random_.percent(5));
   const std::uint32_t dice = random_.below(10);
@@ -103,11 +103,13 @@ Slot Author::kmalloced(std::uint64_t bytes) {
     emit(KmallocNode{{slot}, {bytes}, {flags}, some_node()});
   } else if (dice < 5) {
     const std::uint32_t n = 1 + random_.below(8);
-    emit(Kcalloc{{slot}, {n}, {std::max<std::uint64_t>(1, bytes / n)}, {flags}});
+    const std::uint64_t each = std::max<std::uint64_t>(1, bytes / n);
+    emit(Kcalloc{{slot}, {n}, {each}, {flags}});
+    bytes = n * each;
   } else {
     emit(Kmalloc{{slot}, {bytes}, {flags}});
   }
-  return slot;
+  return {.slot = slot, .bytes = bytes, .exact = true};
 }
 
 Node Author::some_node() {
@@ -116,7 +118,7 @@ Node Author::some_node() {
 
 void Author::own_object(std::uint64_t bytes, bool of_cache) {
   if (!of_cache) {
-    objects_.push_back({.slot = kmalloced(bytes), .bytes = bytes});
+    objects_.push_back(kmalloced(bytes));
     return;
   }
   const auto index = random_.below(static_cast<std::uint32_t>(caches_.size()));
@@ -139,6 +141,7 @@ void Author::give_back(const OwnObject& object) {
   const std::uint32_t dice = random_.below(10);
   if (object.of_cache && dice < 8) return emit(CacheFree{{object.cache}, {object.slot}});
   if (dice == 9 && !object.constructed) return emit(Kzfree{{object.slot}});
+  if (dice == 8 && !object.of_cache) return emit(KfreeS{{object.slot}, {object.exact ? object.bytes : 0}});
   emit(Kfree{{object.slot}});
 }
 
@@ -168,6 +171,7 @@ void Author::move_object() {
   // Refused, the old name stays good; granted, the new one is: with one name for both the books are right either way.
   emit(Krealloc{{object.slot}, {object.slot}, {bytes}, {object_gfp(bytes, false)}});
   objects_[index].bytes = std::min(bytes, object.bytes);
+  objects_[index].exact = false;
 }
 
 void Author::hand_over() {

@@ -230,7 +230,7 @@ class ObjectJudge {
   void blame(bool is_crime) { crimes_ += is_crime ? 1 : 0; }
   static bool gives_up(const Op& op) {
     return std::holds_alternative<Kfree>(op) || std::holds_alternative<Kzfree>(op) ||
-           std::holds_alternative<CacheFree>(op);
+           std::holds_alternative<CacheFree>(op) || std::holds_alternative<KfreeS>(op);
   }
 
   void collect(const Program& program) {
@@ -306,6 +306,7 @@ class ObjectJudge {
     blame(std::holds_alternative<Poke>(op) || std::holds_alternative<Forget>(op));
     if (const auto* peek = std::get_if<Peek>(&op))
       blame(peek->at.value < 0 || static_cast<std::uint64_t>(peek->at.value) >= known.bytes);
+    if (const auto* free = std::get_if<KfreeS>(&op)) blame(free->bytes.value != 0 && free->bytes.value != known.bytes);
     if (const auto* free = std::get_if<CacheFree>(&op)) blame(known.cache != free->cache.slot);
     if (const auto* move = std::get_if<Krealloc>(&op))
       known.bytes = std::min(known.bytes, move->bytes.value);  // whether it was granted or not

@@ -55,6 +55,12 @@ void free_of_returned_pages(Author& a) {
   a.emit(FreePageOf{{slot}});
   a.emit(Kfree{{slot}});
 }
+void wrong_size(Author& a) {
+  const std::uint64_t bytes = some_bytes(a);
+  const Slot slot = object(a, bytes);
+  a.emit(KfreeS{{slot}, {bytes + 1}});
+  if (a.random().percent(50)) a.emit(Kfree{{slot}});
+}
 void free_of_nothing(Author& a) {
   const Slot slot = a.fresh();
   a.emit(Kmalloc{{slot}, {0}, {GFP_ATOMIC}});
@@ -151,7 +157,8 @@ void create_in_handler(Author& a) { cache(a, 64); }
 using Crime = void (*)(Author&);
 constexpr Crime anywhere[] = {double_free,     interior_free,   free_of_pages, free_of_returned_pages,
                               free_of_nothing, pages_of_object, use_freed,     resize_freed,
-                              write_outside,   write_outside,   lose,          wrong_zone};
+                              write_outside,   write_outside,   lose,          wrong_zone,
+                              wrong_size};
 constexpr Crime in_tasks[] = {double_free_to_cache, wrong_cache,  leave_unconstructed, destroy_busy,
                               use_destroyed,        same_name,    impossible_cache,    wrong_dma,
                               sleep_locked,         create_locked};
