@@ -52,6 +52,7 @@ Ruling Oracle::State::call_cache_create(ContextState& state) {
   Flight& f = state.flight;
   const Request& r = f.request;
   f.use_reports();
+  ++own_allocations;
   Ruling ruling = Ruling::fine;
   if (!cache_may_be_made(r)) {
     ruling = crime("bad-cache", machine::no_pfn,

@@ -39,6 +39,7 @@ Ruling Oracle::State::close_inner(const Event& event, ContextState& state, Rulin
 Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
   const Flight& caller = state.flight;
   state.object.asked = true;
+  ++own_allocations;
   if (!caller.active) return Ruling::fine;
   const Act act = caller.request.act;
   std::uint32_t rights = subject::GFP_KERNEL;

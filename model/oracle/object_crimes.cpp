@@ -50,7 +50,8 @@ Ruling Oracle::State::free_again(ContextState& state, const Slot& held) {
   const Pfn frame = frame_of(held.address);
   const std::string what = fmt::format("the object at {:#x} is given up again", held.address);
   const Piece* grave = grave_of(held);
-  if (grave == nullptr || objects.owner(grave->address, grave->usable) != no_object || object_ops > 1)
+  if (grave == nullptr || objects.owner(grave->address, grave->usable) != no_object || object_ops > 1 ||
+      maybe_taken(*grave))
     return fatal(rule, frame, what);
   if (r.act == Act::obj_realloc) state.object.missing = true;
   if (!same_block(*grave)) {
@@ -79,8 +80,12 @@ Ruling Oracle::State::free_inside(ContextState& state, const Slot& held, std::ui
   const Pfn frame = frame_of(address);
   const std::uint32_t index = owned(held);
   const Piece* piece = index != no_object ? &objects.piece(index) : grave_of(held);
-  if (piece == nullptr || frame == machine::no_pfn || objects.at(address) != no_object || object_ops > 1)
+  if (piece == nullptr || frame == machine::no_pfn || objects.at(address) != no_object || object_ops > 1 ||
+      (index == no_object && maybe_taken(*piece)))
     return fatal(rule, frame, what);
+  // Beyond its own place another object may start, and of kmalloc's some are the layer's.
+  const bool in_its_place = address - (piece->address - piece->before) < piece->buffer;
+  if (piece->cache == 0 && !in_its_place) return fatal(rule, frame, what);
   const bool in_its_slab = same_block(*piece) && ledger.find(frame).head == ledger.find(frame_of(piece->address)).head;
   const bool seen = in_its_slab ? watched(piece->checks) : watched(shape.slab_debug);
   return seen ? noticed_free(state, rule, frame, what) : fatal(rule, frame, what);
@@ -94,7 +99,8 @@ Ruling Oracle::State::ksize_of_no_object(ContextState& state, const Slot& held) 
   const Pfn frame = frame_of(address);
   const std::string what = "ksize of what is no live object";
   if (piece == nullptr || frame == machine::no_pfn || !same_block(*piece) || object_ops > 1 ||
-      objects.at(address) != no_object || ledger.find(frame).head != ledger.find(frame_of(piece->address)).head)
+      (index == no_object && maybe_taken(*piece)) || objects.at(address) != no_object ||
+      ledger.find(frame).head != ledger.find(frame_of(piece->address)).head)
     return fatal("object-use-after-free", frame, what);
   state.flight.unjudged = true;
   using enum ReportKind;

@@ -23,6 +23,7 @@ struct Piece {                // a live object
   std::uint32_t buffer = 0;   // bytes of its place, of which `before` are in front of it
   std::uint32_t before = 0;
   std::uint64_t open = 0;      // bytes that a watched access may touch
+  std::uint64_t own = 0;       // once given up: State::own_allocations at that time
   std::uint64_t link = 0;      // address of the object that its first word refers to; 0: none
   std::uint8_t checks = 0;     // SlabDebug bits in force
   bool smeared = false;        // a word beside it was overwritten

@@ -101,7 +101,7 @@ Ruling Oracle::State::object_access(Flight& f, const Slot& held, std::uint64_t a
     return crime(rule, frame, what + ", and is another object's");
   }
   const Piece* grave = grave_of(held);
-  if (grave == nullptr || object_ops != 0 || !same_block(*grave))
+  if (grave == nullptr || object_ops != 0 || !same_block(*grave) || maybe_taken(*grave))
     return access_outside(f, nullptr, address, rule, what);
   const bool in_object = address >= grave->address && address - grave->address < grave->bytes;
   const std::uint64_t place = grave->address - grave->before;
@@ -144,7 +144,7 @@ Ruling Oracle::State::access_outside(Flight& f, const Piece* of, std::uint64_t a
   const bool is_free = found.entry.holds() == Holds::free || found.entry.holds() == Holds::parked;
   if (object_ops != 0 || !allocating.empty()) return fatal(rule, frame, std::move(what));
   if (beside && (of->checks & machine::debug_shadow) != 0) {
-    f.one_access_report = true;
+    f.one_access_report = of->cache != 0;  // among kmalloc's objects are the layer's own, which are open
     f.owe(out_of_bounds, 0, 1);
     f.owe(use_after_free, 0, 1);
   } else if (everywhere && is_free) {

@@ -233,8 +233,13 @@ Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint
 
 void Oracle::State::bury(const Piece& piece) {
   constexpr std::size_t graves_max = 256;
-  if (graves.size() < graves_max) return graves.push_back(piece);
+  if (graves.size() < graves_max) {
+    graves.push_back(piece);
+    graves.back().own = own_allocations;
+    return;
+  }
   graves[next_grave] = piece;
+  graves[next_grave].own = own_allocations;
   next_grave = (next_grave + 1) % graves_max;
 }
 

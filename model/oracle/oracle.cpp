@@ -78,6 +78,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   next_grave = 0;
   spoilt.clear();
   has_linked = false;
+  own_allocations = 0;
   leaks_told.clear();
   object_ops = 0;
   object_changes = 0;

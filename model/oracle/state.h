@@ -208,7 +208,8 @@ struct Oracle::State {
   std::vector<Piece> graves;  // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
-  bool has_linked = false;  // a word with an address was ever stored
+  std::uint64_t own_allocations = 0;  // times when the layer may have kmalloc'ed something for itself
+  bool has_linked = false;            // a word with an address was ever stored
   std::vector<std::uint64_t> leaks_told;
   bool has_objects = false, buckets = false;  // is there kmalloc; is it that of 11.5
   std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
@@ -440,6 +441,8 @@ struct Oracle::State {
   // object_crimes.cpp
   const Piece* grave_of(const Slot&) const;
   bool same_block(const Piece&);
+  // May the layer itself have an object of its own in the place by now? It takes them where kmalloc does.
+  bool maybe_taken(const Piece& grave) const { return grave.cache == 0 && grave.own != own_allocations; }
   bool watched(std::uint8_t checks) const { return (checks & (machine::debug_sanity | machine::debug_shadow)) != 0; }
   Ruling free_again(ContextState&, const Slot&);
   Ruling free_inside(ContextState&, const Slot&, std::uint64_t address);
