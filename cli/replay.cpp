@@ -51,7 +51,7 @@ Comparison compare(const program::Case& the_case, const run::Outcome& outcome) {
 Exit act(const Options& options) {
   const program::Case the_case = read_case(options.file);
   const run::Outcome outcome = look(the_case, {.audit_every = options.audit_every});
-  print(run::print_history(the_case, outcome.history));
+  print(run::print_history(the_case, outcome.history, outcome.object_reports));
   if (outcome.verdict != Verdict::pass) print(run::print_report(the_case, outcome));
   const Comparison comparison = compare(the_case, outcome);
   print(fmt::format("{}: {}\n", options.file, comparison.words));

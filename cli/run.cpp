@@ -32,8 +32,8 @@ struct Row {
 
 // Both histories as text: what has to be equal byte by byte.
 std::string transcript(const program::Case& the_case, const run::Outcome& outcome) {
-  return fmt::format("{}{}\n{}", run::print_history(the_case, outcome.history), verdict_words(outcome),
-                     outcome.finding.detail);
+  return fmt::format("{}{}\n{}", run::print_history(the_case, outcome.history, outcome.object_reports),
+                     verdict_words(outcome), outcome.finding.detail);
 }
 
 std::string first_difference(std::string_view a, std::string_view b) {
@@ -71,7 +71,8 @@ class Suite {
     if (!as_expected(row.the_case.expect, row.outcome)) disappoint(row);
     if (sandboxed) return;
     const std::string once = transcript(row.the_case, row.outcome);
-    if (options_.history) row.history = run::print_history(row.the_case, row.outcome.history);
+    if (options_.history)
+      row.history = run::print_history(row.the_case, row.outcome.history, row.outcome.object_reports);
     if (options_.twice) compare(row, once, options);
   }
 

@@ -65,15 +65,34 @@ Ruling Oracle::State::call_cache_create(ContextState& state) {
   return chain_call(f, ruling);
 }
 
+// Of a creation that nothing speaks against only a request for memory can have been refused.
+bool Oracle::State::may_be_refused(const ContextState& state) const {
+  const Flight& f = state.flight;
+  return !cache_may_be_made(f.request) || in_interrupt(f) || state.object.doomed || state.object.refused || f.faulted ||
+         f.atomic_crime || !undisturbed(state);
+}
+
+// SLAB_PANIC: whoever asked so cannot do without the cache.
+Ruling Oracle::State::on_cache_panic(ContextState& state) {
+  const Flight& f = state.flight;
+  const bool asked =
+      f.active && f.request.act == Act::cache_create && (f.request.slab_flags & subject::SLAB_PANIC) != 0;
+  if (!asked) return broken("cache.create", machine::no_pfn, "a panic that nobody asked for");
+  if (!may_be_refused(state)) return broken("cache.create", machine::no_pfn, "a cache was refused without a reason");
+  panicked = true;
+  return Ruling::fine;
+}
+
 Ruling Oracle::State::judge_cache_create(const Event& event, ContextState& state) {
   const Flight& f = state.flight;
   const Request& r = f.request;
   const bool possible = cache_may_be_made(r) && !in_interrupt(f);
   const bool alone = undisturbed(state);
   if (event.value == no_cache) {
-    const bool reason =
-        !possible || state.object.doomed || state.object.refused || f.faulted || f.atomic_crime || !alone;
-    return reason ? Ruling::fine : broken("cache.create", machine::no_pfn, "a cache was refused without a reason");
+    if ((r.slab_flags & subject::SLAB_PANIC) != 0 && !buckets)
+      return broken("cache.create", machine::no_pfn, "refused in spite of SLAB_PANIC, and the machine goes on");
+    return may_be_refused(state) ? Ruling::fine
+                                 : broken("cache.create", machine::no_pfn, "a cache was refused without a reason");
   }
   if (!possible) return broken("cache.create", event.pfn, "a cache was made that cannot be");
   const auto alive_with = [&](auto&& same) {

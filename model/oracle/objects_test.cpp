@@ -396,6 +396,26 @@ TEST(Caches, AreMadeUnlessThereIsAReason) {
   d.breaks(d.returned(0), "cache.create");
 }
 
+TEST(Caches, WithoutWhichTheMachineStops) {
+  const program::CacheCreate impossible{Out{0}, {1}, {0}, {subject::SLAB_PANIC}, {0}};
+  const auto panic = static_cast<std::uint8_t>(machine::PanicKind::cache_create);
+  {
+    Objects d;
+    EXPECT_EQ(d.call(impossible), Ruling::crime);
+    EXPECT_EQ(d.report(ReportKind::bad_cache), Ruling::fine);
+    EXPECT_EQ(d.told(EventKind::panicked, 0, panic), Ruling::fine) << d.why();
+  }
+  {
+    Objects d;
+    EXPECT_EQ(d.call(impossible), Ruling::crime);
+    EXPECT_EQ(d.report(ReportKind::bad_cache), Ruling::fine);
+    d.breaks(d.returned(0), "cache.create");
+  }
+  Objects d;
+  EXPECT_EQ(d.call(program::CacheCreate{Out{0}, {100}, {0}, {subject::SLAB_PANIC}, {0}}), Ruling::fine);
+  d.breaks(d.told(EventKind::panicked, 0, panic), "cache.create");
+}
+
 TEST(Caches, HaveNamesOfTheirOwn) {
   Objects d;
   d.cache(0, 100, slab);

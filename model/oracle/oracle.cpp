@@ -190,7 +190,9 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::io_started:
     case EventKind::fs_called: return on_io(event, state.flight);
     case EventKind::oom_killed: return on_killed(event, state.flight);
-    case EventKind::panicked: return on_panic(event, state.flight);
+    case EventKind::panicked:
+      if (event.detail == static_cast<std::uint8_t>(machine::PanicKind::cache_create)) return on_cache_panic(state);
+      return on_panic(event, state.flight);
     case EventKind::left:
       for (unsigned lock = 0; lock != program::locks_max; ++lock) {
         if (spin_holder[lock] == index + 1) spin_holder[lock] = spin_depth[lock] = 0;

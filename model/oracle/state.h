@@ -417,6 +417,8 @@ struct Oracle::State {
   Ruling call_cache_create(ContextState&);
   Ruling call_cache_end(ContextState&);
   Ruling chain_call(Flight&, Ruling);
+  bool may_be_refused(const ContextState&) const;
+  Ruling on_cache_panic(ContextState&);
   Ruling judge_cache_create(const Event&, ContextState&);
   Ruling judge_cache_end(const Event&, ContextState&);
   Ruling judge_cache_size(const Event&, ContextState&);

@@ -187,8 +187,9 @@ Op adopt_slots(Case& a, Op op) {
   const auto adopt = [&](Slot& slot) {
     while (slot >= a.slot_names.size() && a.slot_names.size() < slots_max) add_slot(a);
   };
-  if (Out* out = field_of<Out>(op)) adopt(out->slot);
-  if (In* in = field_of<In>(op)) adopt(in->slot);
+  for_each_field(op, [&](auto& field) {
+    if constexpr (requires { field.slot; }) adopt(field.slot);
+  });
   return op;
 }
 

@@ -90,6 +90,13 @@ std::string kernel_line(const Case& the_case, const Event& event) {
     case processor_id: return fmt::format("{}{:08x}] code: {}/{}", header, event.preempt_count, comm, event.who);
     case lock_recursion:
     case lock_unowned: return fmt::format("{}{}, {}/{}", header, event.cpu, comm, event.who);
+    case object_double_free:
+    case object_invalid_free:
+    case object_wrong_cache:
+    case out_of_bounds:
+    case use_after_free:
+    case wild_access: return fmt::format("{}{}", header, operation_text(the_case, event.who, event.op));
+    case object_leak: return fmt::format("{}{:x}", header, event.value2);
     default: return std::string(header);
   }
 }
@@ -144,9 +151,11 @@ std::string nested_text(const Case& the_case, const Event& event) {
 
 }  // namespace
 
-std::string print_history(const Case& the_case, const std::vector<Event>& history) {
+std::string print_history(const Case& the_case, const std::vector<Event>& history,
+                          std::span<const ObjectReport> reports) {
   std::string text;
   auto out = std::back_inserter(text);
+  auto report = reports.begin();
   for (const Event& event : history) {
     const std::string who = context_name(the_case, event.who);
     if (event.kind == EventKind::call || event.kind == EventKind::skipped) {
@@ -168,6 +177,8 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
     }
     const std::string what = nested_text(the_case, event);
     if (!what.empty()) fmt::format_to(out, "  # {} {}\n", who, what);
+    const auto index = static_cast<std::size_t>(&event - history.data());
+    for (; report != reports.end() && report->event == index; ++report) text += print_object_report(the_case, *report);
   }
   return text;
 }

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "allocator/machine/object_details.h"
 #include "model/oracle/event.h"
 #include "model/oracle/oracle.h"
 #include "model/program/case.h"
@@ -29,10 +31,20 @@ struct Statistics {
   friend bool operator==(const Statistics&, const Statistics&) = default;
 };
 
+// What the subject said about an object; the report itself is an event of the history.
+struct ObjectReport {
+  std::size_t event;  // index in the history
+  std::string cache;
+  std::uint64_t address;
+  bool overwritten;                // memory beside an object, or of a free one
+  machine::ObjectDetails details;  // its `cache` is not valid any more
+};
+
 struct Outcome {
   Verdict verdict = Verdict::pass;
   oracle::Finding finding;                     // rule empty unless verdict is finding or misuse
   std::vector<Event> history;                  // empty when not kept
+  std::vector<ObjectReport> object_reports;    // of that history, in its order; deterministic engine only
   std::vector<machine::Departure> departures;  // the schedule taken, faults included, in the order taken
   Statistics statistics;
   std::int64_t drifted_at = -1;  // replay: index of the first departure that did not apply; -1: none
@@ -51,7 +63,10 @@ std::string signature(const Case& the_case, const Outcome& outcome);
 bool as_expected(const program::Expect& expect, const Outcome& outcome);
 
 // The program with its results as comments, one line an event of interest; equal for equal runs, byte by byte.
-std::string print_history(const Case& the_case, const std::vector<Event>& history);
+// reports: those of that very history.
+std::string print_history(const Case& the_case, const std::vector<Event>& history,
+                          std::span<const ObjectReport> reports = {});
+std::string print_object_report(const Case& the_case, const ObjectReport& report);
 
 // The kernel-style report of a finding: rule, operation, object's life, the clause of the specification.
 std::string print_report(const Case& the_case, const Outcome& outcome);

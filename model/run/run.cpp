@@ -61,6 +61,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   outcome_.verdict = Verdict::pass;
   outcome_.finding = {};
   outcome_.history.clear();
+  outcome_.object_reports.clear();
   outcome_.departures.clear();
   outcome_.statistics = {};
   outcome_.drifted_at = -1;

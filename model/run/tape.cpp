@@ -96,6 +96,12 @@ void Tape::reported(const machine::Context& context, const machine::Report& repo
   event.value = static_cast<std::uint64_t>(report.why);
   event.value2 = report.address;
   emit(event);
+  if (report.object == nullptr || logging_ || outcome_->history.empty()) return;
+  const bool overwritten =
+      report.kind == machine::ReportKind::object_redzone || report.kind == machine::ReportKind::object_poison;
+  outcome_->object_reports.push_back(
+      {outcome_->history.size() - 1, std::string(report.object->cache), report.address, overwritten, *report.object});
+  outcome_->object_reports.back().details.cache = {};
 }
 
 void Tape::slept(const machine::Context&) { emit(here(EventKind::slept)); }
