@@ -94,5 +94,14 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/stress/bench/*.cpp)
 if(sources)
   find_package(benchmark REQUIRED)
   add_executable(bench EXCLUDE_FROM_ALL ${sources})
-  target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark)
+  target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark ${CMAKE_DL_LIBS})
+
+  # The other engine, at speed: the thread flavour is ThreadSanitizer's.
+  if(NOT MT_SANITIZE)
+    mt_layer(mt_engine_thread allocator/machine/thread mt_machine Threads::Threads)
+    add_executable(threads_bench EXCLUDE_FROM_ALL stress/bench/threads/threads_bench.cpp stress/bench/main.cpp
+                   stress/bench/workload.cpp stress/bench/objects_workload.cpp)
+    target_link_libraries(threads_bench PRIVATE mt_kernel mt_program mt_engine_thread mt_machine fmt::fmt
+                          benchmark::benchmark)
+  endif()
 endif()

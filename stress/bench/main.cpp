@@ -33,6 +33,15 @@ class Reporter final : public benchmark::ConsoleReporter {
     rate("points/s, nobody else to run", "BM_point_alone", "");
     rate("points/s, two tasks, no departure", "BM_point_two_tasks", "");
     rate("points/s, every other one a switch", "BM_point_with_decided_switch", "");
+    rate("kmalloc + kfree, pairs/s", "BM_kmalloc_pairs", "");
+    rate("kmalloc and kfree, 64 live objects, pairs/s", "BM_kmalloc_mix", "");
+    rate("kmem_cache_alloc + kmem_cache_free, pairs/s", "BM_kmem_cache_pairs", "");
+    rate("lockstep object operations/s", "BM_objects_lockstep", "3 M");
+    rate("... with all checks", "BM_objects_lockstep_all_checks", "0.5 M");
+    rate("lockstep operations/s of generated cases", "BM_generated_lockstep", "");
+    rate("... with all checks", "BM_generated_lockstep_all_checks", "");
+    rate("thread engine, one CPU, pairs/s", "BM_threads_mix/1/real_time", "");
+    rate("thread engine, two CPUs, pairs/s", "BM_threads_mix/2/real_time", "");
     time("creation of an 8 MiB machine from nothing", "BM_create_8_MiB", "30 us");
     time("boot of an 8 MiB machine", "BM_boot/8_MiB", "");
     time("boot of a 64 GiB machine", "BM_boot/64_GiB", "");
@@ -42,6 +51,11 @@ class Reporter final : public benchmark::ConsoleReporter {
     ratio("subject alone / lockstep", "BM_subject_alone", "BM_lockstep_one_cpu", "");
     ratio("oracle alone / lockstep", "BM_oracle_alone", "BM_lockstep_one_cpu", "");
     ratio("cost of an operation, 1 M live pages / 1 k (64 GiB)", "BM_live_pages/1000", "BM_live_pages/1000000", "<= 2");
+    ratio("kmalloc + kfree / glibc", "BM_kmalloc_pairs", "BM_glibc_pairs", "> 1");
+    ratio("kmalloc + kfree / mimalloc", "BM_kmalloc_pairs", "BM_mimalloc_pairs", ">= 0.5");
+    ratio("64 live objects, kmalloc / glibc", "BM_kmalloc_mix", "BM_glibc_mix", "> 1");
+    ratio("64 live objects, kmalloc / mimalloc", "BM_kmalloc_mix", "BM_mimalloc_mix", ">= 0.5");
+    ratio("thread engine, two CPUs / one", "BM_threads_mix/2/real_time", "BM_threads_mix/1/real_time", ">= 1.7");
   }
 
  private:

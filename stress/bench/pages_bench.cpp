@@ -5,6 +5,7 @@
 
 #include "allocator/kernel/kernel.h"
 #include "model/run/run.h"
+#include "stress/bench/silence.h"
 #include "stress/bench/workload.h"
 
 namespace memtorture::bench {
@@ -38,23 +39,6 @@ BENCHMARK(BM_lockstep_two_cpus_random);
 
 // --- the parts of the lockstep
 // ----------------------------------------------------------------------------------------
-
-struct Silence final : subject::PagesTrace, machine::Witness {
-  void parked(machine::Pfn, unsigned) override {}
-  void refilled(machine::Pfn, unsigned) override {}
-  void drained(machine::Pfn, unsigned) override {}
-  void client_granted(subject::ClientKind, machine::Pfn) override {}
-  void client_released(subject::ClientKind, machine::Pfn) override {}
-  void reclaim_began(subject::gfp_t) override {}
-  void reclaim_ended(std::uint32_t) override {}
-  void kswapd_woken(unsigned) override {}
-  void io_started() override {}
-  void fs_called() override {}
-  void fault_fired(machine::Site) override {}
-  void oom_killed(std::uint32_t) override {}
-  void reported(const machine::Context&, const machine::Report&) override {}
-  void slept(const machine::Context&) override {}
-};
 
 // The same operations straight on the allocator: no executor, no events, no stamps.
 struct Alone {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "model/program/case.h"
 
@@ -24,5 +26,25 @@ program::Case six_operations();
 
 // 50 operations of two tasks and an interrupt handler: what a fuzzer runs.
 program::Case fifty_operations();
+
+// --- objects --------------------------------------------------------------------------------------------------------
+
+// A shape with the slab layer, and checks by the letters of slab_debug.
+machine::Shape shape_with_objects(std::string_view name, std::string_view letters = "",
+                                  std::uint64_t quarantine_bytes = 0);
+
+// What allocators do that are compared with one another: block `at` of the live ones makes room for one of `bytes`.
+struct Replacement {
+  std::uint32_t at, bytes;
+};
+inline constexpr std::uint32_t blocks_live = 64, block_bytes_min = 16, block_bytes_max = 1024;
+std::vector<Replacement> replacements(std::uint32_t count);  // the same at every call
+
+// The same mix as a program: kmalloc, and one in four from one of two caches.
+program::Case objects_case(const machine::Shape& shape, std::uint32_t operations = 50'000);
+
+// `count` cases of the random generator on machines with the slab layer, with these checks; no faults are injected.
+std::vector<program::Case> generated_object_cases(std::size_t count, std::string_view letters,
+                                                  std::uint64_t quarantine_bytes);
 
 }  // namespace memtorture::bench
