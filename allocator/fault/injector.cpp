@@ -2,8 +2,6 @@
 
 #include <cstdlib>
 
-#include "allocator/machine/machine.h"
-
 namespace memtorture::fault {
 
 using machine::Move;
@@ -16,8 +14,7 @@ void Injector::reset(std::span<const Rule> rules, Listener& listener) {
   for (std::size_t i = 0; i != rules.size(); ++i) counters_[i].reset(rules[i]);
 }
 
-bool Injector::should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order) {
-  if (rules_.empty() && machine::this_machine().chooser() == nullptr) return false;
+bool Injector::visit(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order) {
   const machine::Context& me = machine::current();
   const Call call{.size = size, .gfp = gfp, .order = order, .who = me.id};
   if (!injectable(call)) return false;  // not a visit either: fail-nth counts eligible points only

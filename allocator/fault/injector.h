@@ -11,7 +11,7 @@
 #include <span>
 
 #include "allocator/fault/decide.h"
-#include "allocator/machine/chooser.h"
+#include "allocator/machine/machine.h"
 
 namespace memtorture::fault {
 
@@ -28,10 +28,17 @@ class Injector {
   // Rules and listener must outlive the run; rules beyond rules_max are a fault of the harness (asserted).
   void reset(std::span<const Rule> rules, Listener& listener);
 
-  // Call it once per visit of `site`. size: what Rule.space counts (pages for page sites).
-  bool should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order);
+  // Call it once per visit of `site`. size: what Rule.space counts (pages for page sites). Where nothing can fail,
+  // visits are not counted: nobody is there to name one.
+  bool should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order) {
+    if (rules_.empty() && !machine::this_machine().may_depart()) [[likely]]
+      return false;
+    return visit(site, size, gfp, order);
+  }
 
  private:
+  [[clang::preserve_most, gnu::noinline]] bool visit(machine::Site site, std::uint64_t size, subject::gfp_t gfp,
+                                                     unsigned order);
   bool chosen(const machine::Moment& moment);
   bool ruled(machine::Site site, const Call& call, const machine::Moment& moment);
 

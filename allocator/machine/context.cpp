@@ -20,26 +20,11 @@ void begin_operation(std::uint32_t op) {
   point("op");
 }
 
-void preempt_disable() { current().preempt_count += preempt_offset; }
-
 void preempt_enable(Site site) {
   Context& me = current();
   if ((me.preempt_count & preempt_mask) == 0) return report({.kind = ReportKind::preempt_underflow});
   me.preempt_count -= preempt_offset;
   if (me.preempt_count == 0) point(site);
-}
-
-IrqFlag local_irq_save() {
-  Context& me = current();
-  const IrqFlag before = me.irqs;
-  me.irqs = IrqFlag::off;
-  return before;
-}
-
-void local_irq_restore(IrqFlag before, Site site) {
-  Context& me = current();
-  me.irqs = before;
-  if (before == IrqFlag::on) point(site);
 }
 
 void local_bh_disable() { current().preempt_count += softirq_offset; }
@@ -56,10 +41,9 @@ unsigned smp_processor_id() {
   return current().cpu;
 }
 
-void might_sleep() {
-  const Context& me = current();
-  if (!sleepable(me.preempt_count, me.irqs)) return report({.kind = ReportKind::sleeping});
-  point("sched.resched");
+bool report_sleeping() {
+  report({.kind = ReportKind::sleeping});
+  return false;
 }
 
 void cond_resched() { might_sleep(); }

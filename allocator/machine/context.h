@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 
 #include "allocator/machine/report.h"
 #include "allocator/machine/site.h"
@@ -64,7 +65,9 @@ constexpr bool sleepable(std::uint32_t preempt_count, IrqFlag irqs) {
 }
 
 // --- engine entry points (machine/fiber or machine/thread) ---------------------------------------------------------
-void point_slow(Site site);     // ask the chooser what happens here
+// Ask the chooser what happens here. It keeps nearly all registers: points are everywhere and most of them pass, and a
+// fast path should not save registers for a call that it does not make.
+[[clang::preserve_most, gnu::noinline]] void point_slow(Site site);
 inline void point(Site site) {  // a place where the run may be steered; costs a step of the budget
   Context& me = current();
   if (me.alone && --me.quota != 0) [[likely]]
@@ -82,16 +85,28 @@ Jiffies jiffies_now();
 void report(const Report& report);        // printk of the debug code; any context
 
 // --- preemption, interrupts, softirqs ------------------------------------------------------------------------------
-void preempt_disable();
+inline void preempt_disable() { current().preempt_count += preempt_offset; }
 void preempt_enable(Site site = "preempt.enable");  // a preemption point when the count drops to 0
-IrqFlag local_irq_save();                           // returns what to give to restore
-void local_irq_restore(IrqFlag before, Site site = "irq.enable");
+inline IrqFlag local_irq_save() {                   // returns what to give to restore
+  return std::exchange(current().irqs, IrqFlag::off);
+}
+inline void local_irq_restore(IrqFlag before, Site site = "irq.enable") {
+  current().irqs = before;
+  if (before == IrqFlag::on) point(site);
+}
 void local_bh_disable();
 void local_bh_enable(Site site = "bh.enable");
 unsigned smp_processor_id();  // reports when preemptible (domain.md 1.4)
 inline unsigned raw_smp_processor_id() { return current().cpu; }
+[[clang::preserve_most, gnu::cold]] bool report_sleeping();  // false
 // Reports when the caller may not sleep; otherwise a scheduling point. Call it at entry of whatever may sleep (1.6).
-void might_sleep();
+// False: it may not.
+inline bool might_sleep() {
+  if (!preemptible()) [[unlikely]]
+    return report_sleeping();
+  point("sched.resched");
+  return true;
+}
 
 class Pinned {  // proof: the holder cannot change CPU
  public:

@@ -91,6 +91,7 @@ class Machine {
 
   void request_stop();  // the run ends at the next point (fibers: at once when called from a strand's own code)
   Chooser* chooser() { return chooser_; }
+  bool may_depart() const { return may_depart_; }  // false: there is no run, or its chooser takes every default
 
   static bool concurrent();  // true on the thread engine: memory is really shared between host threads
 
@@ -99,6 +100,7 @@ class Machine {
   Ram ram_;
   Witness* witness_ = nullptr;
   Chooser* chooser_ = nullptr;
+  bool may_depart_ = false;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -23,8 +23,10 @@ void Machine::boot(const Shape& shape, Witness& witness) {
 
 RunResult Machine::run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits) {
   chooser_ = &engine_->chooser_in_charge(chooser);
+  may_depart_ = chooser_->may_depart();
   const RunResult result = engine_->run(strands, chooser, limits);
   chooser_ = nullptr;
+  may_depart_ = false;
   return result;
 }
 

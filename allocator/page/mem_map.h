@@ -37,7 +37,7 @@ class MemMap {
   const boot::MemoryMap& memory() const { return memory_; }
 
  private:
-  void first_touch(Pfn pfn);
+  [[clang::preserve_most, gnu::noinline]] void first_touch(Pfn pfn);
 
   Page* pages_ = nullptr;
   std::uint32_t generation_ = 0;  // never 0 while booted: fresh host memory is of no run

@@ -35,21 +35,23 @@ Address SlabAllocator::kmem_cache_alloc(CacheHandle handle, gfp_t gfp, int nid) 
 Address SlabAllocator::alloc(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes) {
   if (((gfp & (never | zone_choice)) ^ cache.gfpflags) != 0) [[unlikely]]
     gfp = fix_flags(cache, gfp);
-  if ((gfp & subject::gfp_wait) != 0) {
-    machine::might_sleep();
-    if (!machine::preemptible()) [[unlikely]]
-      gfp &= ~subject::gfp_wait;
-  }
+  if ((gfp & subject::gfp_wait) != 0 && !machine::might_sleep()) [[unlikely]]
+    gfp &= ~subject::gfp_wait;
   if (up_ && &cache != cache_cache_ && faults_.should_fail("slab.alloc", cache.object_size, gfp, 0)) return 0;
-  Address buffer = nid < 0 ? take_fast(cache) : 0;
+  const Address buffer = nid < 0 ? take_fast(cache) : 0;
   if (buffer == 0) [[unlikely]]
-    buffer = alloc_slow(cache, gfp, nid);
-  if (buffer == 0) [[unlikely]]
-    return 0;
-  if (cache.checks != 0) [[unlikely]]
-    return hand_out(cache, buffer, bytes, gfp);
-  const Address object = buffer + cache.object_offset;
-  if ((gfp & subject::gfp_zero) != 0) std::memset(at(object), 0, cache.object_size);
+    return alloc_late(cache, gfp, nid, bytes);
+  return finish(cache, buffer, gfp, bytes);
+}
+
+// The array had nothing.
+Address SlabAllocator::alloc_late(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes) {
+  const Address buffer = alloc_slow(cache, gfp, nid);
+  return buffer != 0 ? finish(cache, buffer, gfp, bytes) : 0;
+}
+
+Address SlabAllocator::zero(KmemCache& cache, Address object) {
+  std::memset(at(object), 0, cache.object_size);
   return object;
 }
 

@@ -53,7 +53,7 @@ bool SlabAllocator::boot(boot::Bank& bank) {
   cpus_ = shape.cpus;
   thisnode_ = nodes_ > 1 ? subject::GFP_THISNODE : 0;
   concurrent_ = machine::Machine::concurrent();
-  linear_ = ram().at(machine::Ram::linear_base);
+  linear_to_host_ = reinterpret_cast<std::uint64_t>(ram().at(machine::Ram::linear_base)) - machine::Ram::linear_base;
   for (unsigned cpu = 0; cpu != cpus_; ++cpu) {
     cpu_node_[cpu] = static_cast<std::uint8_t>(page::node_of_cpu(cpu, nodes_));
     reap_node_[cpu] = static_cast<std::uint8_t>((cpu_node_[cpu] + 1) % nodes_);

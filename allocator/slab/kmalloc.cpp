@@ -47,6 +47,15 @@ KmemCache* SlabAllocator::cache_of_object(Address object) {
   return &cache_at(page.slab_cache());
 }
 
+bool SlabAllocator::report_nmi(gfp_t gfp) {
+  machine::report({.kind = machine::ReportKind::nmi_entry, .gfp = gfp});
+  return true;
+}
+
+void SlabAllocator::bad_object(Address object) {
+  machine::report({.kind = machine::ReportKind::bad_object, .pfn = ram().pfn_of(object)});
+}
+
 void SlabAllocator::kfree(Address object) {
   if (zero_or_null(object)) return;
   if (reject_nmi(0)) return;

@@ -78,7 +78,7 @@ class SlabAllocator {
   std::byte* at(Address address) const {
     if (address >= image_base) [[unlikely]]
       return image_ + (address - image_base);
-    return linear_ + (address - machine::Ram::linear_base);
+    return reinterpret_cast<std::byte*>(address + linear_to_host_);
   }
   KmemCache& cache_at(CacheHandle handle) { return *reinterpret_cast<KmemCache*>(at(handle)); }
   ArrayCache& array_at(Address address) { return *reinterpret_cast<ArrayCache*>(at(address)); }
@@ -121,7 +121,8 @@ class SlabAllocator {
     ArrayCache& array = cpu_array(cache, cpu);
     if (array.avail == array.limit || array.lock.is_locked()) [[unlikely]]
       return false;
-    if (nodes_ > 1 && node_of(buffer) != cpu_node_[cpu]) return false;
+    if (nodes_ > 1 && node_of(buffer) != cpu_node_[cpu]) [[unlikely]]
+      return false;
     array.push(buffer);
     return true;
   }
@@ -138,7 +139,17 @@ class SlabAllocator {
 
   // alloc.cpp
   Address alloc(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes);  // bytes: as requested, for the checks
-  gfp_t fix_flags(const KmemCache& cache, gfp_t gfp);
+  [[gnu::always_inline]] Address finish(KmemCache& cache, Address buffer, gfp_t gfp, std::uint64_t bytes) {
+    if (cache.checks != 0) [[unlikely]]
+      return hand_out(cache, buffer, bytes, gfp);
+    const Address object = buffer + cache.object_offset;
+    if ((gfp & subject::gfp_zero) != 0) return zero(cache, object);
+    return object;
+  }
+  // With no call in its middle alloc() saves no registers: what is rare is the end of it, or keeps registers itself.
+  [[gnu::noinline]] Address alloc_late(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes);
+  [[gnu::noinline]] Address zero(KmemCache& cache, Address object);
+  [[clang::preserve_most, gnu::noinline]] gfp_t fix_flags(const KmemCache& cache, gfp_t gfp);
   Address alloc_slow(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_somewhere(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_local(KmemCache& cache, gfp_t gfp, int nid);
@@ -157,7 +168,7 @@ class SlabAllocator {
   void drain_alien(KmemCache& cache, ArrayCache& alien, unsigned home, Doomed& doomed, const Masked& masked);
   void drain_oldest(KmemCache& cache, unsigned node, ArrayCache& array, std::uint32_t n, Doomed& doomed, const Held&);
   void free_to_slab(KmemCache& cache, unsigned node, Address buffer, Doomed& doomed, const Held&);
-  unsigned node_of(Address buffer);
+  [[clang::preserve_most, gnu::noinline]] unsigned node_of(Address buffer);
 
   // grow.cpp
   bool grow(KmemCache& cache, gfp_t gfp, unsigned node);
@@ -272,15 +283,9 @@ class SlabAllocator {
   machine::Ram& ram() { return machine_.ram(); }
   unsigned numa_node_id() const { return cpu_node_[machine::raw_smp_processor_id()]; }
   ArrayCache& cpu_array(KmemCache& cache, unsigned cpu) { return array_at(cache.array()[cpu]); }
-  bool reject_nmi(gfp_t gfp) {
-    if (!machine::in_nmi()) [[likely]]
-      return false;
-    machine::report({.kind = machine::ReportKind::nmi_entry, .gfp = gfp});
-    return true;
-  }
-  void bad_object(Address object) {
-    machine::report({.kind = machine::ReportKind::bad_object, .pfn = ram().pfn_of(object)});
-  }
+  bool reject_nmi(gfp_t gfp) { return machine::in_nmi() && report_nmi(gfp); }
+  [[clang::preserve_most, gnu::cold, gnu::noinline]] static bool report_nmi(gfp_t gfp);  // true
+  [[gnu::cold, gnu::noinline]] void bad_object(Address object);
 
   // Where the statics of the simulated kernel's image live: above the linear map of the largest machine.
   static constexpr Address image_base = 0xffff'ffff'8000'0000;
@@ -289,8 +294,8 @@ class SlabAllocator {
   machine::Machine& machine_;
   fault::Injector& faults_;
   page::PageAllocator& pages_;
-  std::byte* linear_ = nullptr;  // the host's view of the linear map (Ram::at)
-  std::byte* image_ = nullptr;   // ... and of the statics of the image
+  std::uint64_t linear_to_host_ = 0;  // host address of the linear map (Ram::at), less its simulated one
+  std::byte* image_ = nullptr;        // the host's view of the statics of the image
   bool up_ = false;
   bool concurrent_ = false;  // several host threads
   unsigned nodes_ = 1, cpus_ = 1;

@@ -54,6 +54,7 @@ class RandomSequence {  // splitmix64: the same on every host
 // What Machine::chooser() is during a run: dice of the CPU that asks. The run's own chooser belongs to one host thread.
 class CpuDice : public Chooser {
  public:
+  bool may_depart() const override { return false; }
   bool interested(const Moment&) override { return false; }
   std::uint32_t choose(const Moment&, std::span<const Option>) override { return 0; }
   bool roll(const Moment&, std::uint32_t percent) override;
