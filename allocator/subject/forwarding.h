@@ -6,6 +6,7 @@
 // facet shows in answers and never as a broken structure that nobody broke.
 #pragma once
 
+#include <concepts>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -50,7 +51,46 @@ class ForwardingPages : public Pages {
   Pages& inner_;
 };
 
-// Facet is constructed from the inner facet and `argument`.
+class ForwardingObjects : public Objects {
+ public:
+  explicit ForwardingObjects(Objects& inner) : inner_(inner) {}
+
+  CacheHandle kmem_cache_create(const CacheSpec& spec) override { return inner_.kmem_cache_create(spec); }
+  int kmem_cache_destroy(CacheHandle cache) override { return inner_.kmem_cache_destroy(cache); }
+  int kmem_cache_shrink(CacheHandle cache) override { return inner_.kmem_cache_shrink(cache); }
+  std::uint64_t kmem_cache_size(CacheHandle cache) override { return inner_.kmem_cache_size(cache); }
+  std::uint64_t kmem_cache_alloc(CacheHandle cache, gfp_t gfp) override { return inner_.kmem_cache_alloc(cache, gfp); }
+  std::uint64_t kmem_cache_alloc_node(CacheHandle cache, gfp_t gfp, int nid) override {
+    return inner_.kmem_cache_alloc_node(cache, gfp, nid);
+  }
+  std::uint64_t kmem_cache_zalloc(CacheHandle cache, gfp_t gfp) override {
+    return inner_.kmem_cache_zalloc(cache, gfp);
+  }
+  void kmem_cache_free(CacheHandle cache, std::uint64_t object) override { inner_.kmem_cache_free(cache, object); }
+  std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override { return inner_.kmalloc(bytes, gfp); }
+  std::uint64_t kzalloc(std::uint64_t bytes, gfp_t gfp) override { return inner_.kzalloc(bytes, gfp); }
+  std::uint64_t kmalloc_node(std::uint64_t bytes, gfp_t gfp, int nid) override {
+    return inner_.kmalloc_node(bytes, gfp, nid);
+  }
+  std::uint64_t kmalloc_array(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    return inner_.kmalloc_array(n, bytes, gfp);
+  }
+  std::uint64_t kcalloc(std::uint64_t n, std::uint64_t bytes, gfp_t gfp) override {
+    return inner_.kcalloc(n, bytes, gfp);
+  }
+  std::uint64_t krealloc(std::uint64_t object, std::uint64_t bytes, gfp_t gfp) override {
+    return inner_.krealloc(object, bytes, gfp);
+  }
+  std::uint64_t ksize(std::uint64_t object) override { return inner_.ksize(object); }
+  void kfree(std::uint64_t object) override { inner_.kfree(object); }
+  void kfree_s(std::uint64_t object, std::uint64_t bytes) override { inner_.kfree_s(object, bytes); }
+  void kzfree(std::uint64_t object) override { inner_.kzfree(object); }
+
+ protected:
+  Objects& inner_;
+};
+
+// Facet, of pages or of objects, is constructed from the inner facet and `argument`.
 template <class Facet, class Argument>
 class Wrapper final : public Subject {
  public:
@@ -59,20 +99,32 @@ class Wrapper final : public Subject {
   void boot(const machine::Shape& shape, std::span<const fault::Rule> faults, PagesTrace& trace,
             machine::Witness& witness) override {
     inner_->boot(shape, faults, trace, witness);
-    pages_.emplace(inner_->pages(), argument_);
+    if constexpr (of_pages) facet_.emplace(inner_->pages(), argument_);
   }
   machine::Machine& machine() override { return inner_->machine(); }
-  Pages& pages() override { return *pages_; }
+  Pages& pages() override {
+    if constexpr (of_pages) return *facet_;
+    return inner_->pages();
+  }
   PagesView* pages_view() override { return inner_->pages_view(); }
-  Objects* boot_objects() override { return inner_->boot_objects(); }
+  Objects* boot_objects() override {
+    Objects* const objects = inner_->boot_objects();
+    if constexpr (of_pages) {
+      return objects;
+    } else {
+      return objects != nullptr ? &facet_.emplace(*objects, argument_) : nullptr;
+    }
+  }
   ObjectDebug* object_debug() override { return inner_->object_debug(); }
   ObjectsView* objects_view() override { return inner_->objects_view(); }
   Promises promises() const override { return inner_->promises(); }
 
  private:
+  static constexpr bool of_pages = std::derived_from<Facet, Pages>;
+
   std::unique_ptr<Subject> inner_;
   Argument argument_;
-  std::optional<Facet> pages_;  // from boot to boot
+  std::optional<Facet> facet_;  // from boot to boot
 };
 
 template <class Facet, class Argument>

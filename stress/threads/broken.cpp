@@ -56,8 +56,35 @@ class BrokenPages final : public ForwardingPages {
   std::vector<std::uint32_t> more_;  // by frame
 };
 
+class BrokenObjects final : public ForwardingObjects {
+ public:
+  BrokenObjects(Objects& sound, Defect defect) : ForwardingObjects(sound), defect_(defect) {}
+
+  std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override {
+    // Before anything else, as above.
+    if (defect_ == Defect::unlocked_object_counter) ++counter_;
+    if (defect_ == Defect::atomic_object_counter) std::atomic_ref(counter_).fetch_add(1, std::memory_order_relaxed);
+    if (defect_ == Defect::forgets_object_dma) gfp &= ~gfp_dma;
+    return inner_.kmalloc(bytes, gfp);
+  }
+  void kfree(std::uint64_t object) override {
+    if (defect_ != Defect::loses_objects) inner_.kfree(object);
+  }
+  int kmem_cache_destroy(CacheHandle cache) override {
+    const int result = inner_.kmem_cache_destroy(cache);
+    return defect_ == Defect::destroys_busy ? 0 : result;
+  }
+
+ private:
+  const Defect defect_;
+  std::uint64_t counter_ = 0;
+};
+
 }  // namespace
 
-std::unique_ptr<Subject> make_broken(Defect defect) { return wrapped<BrokenPages>(run::make_kernel(), defect); }
+std::unique_ptr<Subject> make_broken(Defect defect) {
+  if (defect >= Defect::unlocked_object_counter) return wrapped<BrokenObjects>(run::make_kernel(), defect);
+  return wrapped<BrokenPages>(run::make_kernel(), defect);
+}
 
 }  // namespace memtorture::threads

@@ -19,6 +19,12 @@ enum class Defect : std::uint8_t {
   loses_blocks,      // blocks of order 1 are never given back
   unlocked_references,  // keeps all references but one in plain shared memory: two drops at once may both be the last
   atomic_references,    // none: the same count done right
+  // Of objects:
+  unlocked_object_counter,  // counts kmallocs in plain shared memory, like an array that is used without its lock
+  atomic_object_counter,    // none: the same counter done right
+  forgets_object_dma,       // serves kmalloc with __GFP_DMA from any general cache
+  loses_objects,            // kfree does nothing
+  destroys_busy,            // says that a cache is gone while objects of it are there
 };
 
 std::unique_ptr<subject::Subject> make_broken(Defect defect);

@@ -45,6 +45,36 @@ program::Case three_drops() {
   return *parsed;
 }
 
+// The same with objects. letters: checks of the slab layer.
+program::Case two_cpus_with_objects(std::string_view gfp, std::string_view letters = "") {
+  std::string text = fmt::format("memtorture 1\nmachine toy cpus=2 objects=slab{}{}\nexpect pass\n",
+                                 letters.empty() ? "" : " slab_debug=", letters);
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    text += fmt::format("\ntask t{0} cpu{0}\n", cpu);
+    for (unsigned i = 0; i != 40; ++i) {
+      text += fmt::format("  p{0}x{1} = kmalloc 64 {2}\n", cpu, i, gfp);
+      if (i % 2 != 0) text += fmt::format("  kfree p{0}x{1}\n  kfree p{0}x{2}\n", cpu, i - 1, i);
+    }
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
+// Each task destroys a cache of its own while it has an object of it, and again when it has none.
+program::Case two_busy_caches() {
+  std::string text = "memtorture 1\nmachine toy cpus=2 objects=slab\nexpect pass\n";
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    text += fmt::format(
+        "\ntask t{0} cpu{0}\n  c{0} = kmem_cache_create 120 0 0 0x00\n  o{0} = kmem_cache_alloc c{0} GFP_KERNEL\n"
+        "  kmem_cache_destroy c{0}\n  kmem_cache_free c{0} o{0}\n  kmem_cache_destroy c{0}\n",
+        cpu);
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
 run::Outcome run_broken(Defect defect, const program::Case& the_case) {
   run::Runner runner(make_broken(defect));
   SeedChooser chooser(1);
@@ -64,6 +94,17 @@ TEST(Judgement, RefusalWhileThereIsPlenty) {
   expect_found(Defect::refuses, two_cpus("GFP_ATOMIC", 1), "page.fail.spurious");
 }
 
+TEST(Judgement, ObjectsOfAZoneThatWasNotAllowed) {
+  expect_found(Defect::forgets_object_dma, two_cpus_with_objects("GFP_KERNEL|__GFP_DMA"), "object.zone");
+}
+TEST(Judgement, CacheThatIsGoneWhileItIsBusy) {
+  expect_found(Defect::destroys_busy, two_busy_caches(), "cache.destroy");
+}
+TEST(Judgement, ObjectsThatNeverCameBack) {
+  for (const std::string_view letters : {"", "K"})
+    expect_found(Defect::loses_objects, two_cpus_with_objects("GFP_KERNEL", letters), "slab.lost");
+}
+
 // Which list the final audit looks at first decides how it puts it.
 TEST(Judgement, BlocksThatNeverCameBack) {
   const program::Case the_case = two_cpus("GFP_KERNEL", 1);
@@ -76,6 +117,12 @@ TEST(Judgement, NothingIsFoundWhereNothingIsWrong) {
   for (const unsigned order : {0u, 1u})
     EXPECT_EQ(run_broken(Defect::atomic_counter, two_cpus("GFP_KERNEL", order)).verdict, Verdict::pass);
   EXPECT_EQ(run_broken(Defect::atomic_references, three_drops()).verdict, Verdict::pass);
+  for (const std::string_view letters : {"", "K"}) {
+    const program::Case the_case = two_cpus_with_objects("GFP_KERNEL", letters);
+    EXPECT_EQ(run_broken(Defect::atomic_object_counter, the_case).verdict, Verdict::pass);
+  }
+  // To destroy a busy cache is the program's crime, and the subject says so.
+  EXPECT_EQ(run_broken(Defect::atomic_object_counter, two_busy_caches()).verdict, Verdict::misuse);
 }
 
 #if defined(__has_feature)
@@ -97,6 +144,13 @@ TEST_F(RacesDeathTest, StructureWithoutItsLock) {
   EXPECT_EXIT(run_and_exit(Defect::unlocked_counter, two_cpus("GFP_KERNEL", 1)), failed, "data race");
 }
 
+TEST_F(RacesDeathTest, ArrayWithoutItsLock) {
+  for (const std::string_view letters : {"", "K"}) {
+    EXPECT_EXIT(run_and_exit(Defect::unlocked_object_counter, two_cpus_with_objects("GFP_KERNEL", letters)), failed,
+                "data race");
+  }
+}
+
 // Certain, too: between the wake-up and its first drop a CPU takes no lock that another has released after its own.
 TEST_F(RacesDeathTest, ReferencesWithoutAtomics) {
   EXPECT_EXIT(run_and_exit(Defect::unlocked_references, three_drops()), failed, "data race");
@@ -105,6 +159,8 @@ TEST_F(RacesDeathTest, ReferencesWithoutAtomics) {
 TEST_F(RacesDeathTest, TheSameDoneRight) {
   EXPECT_EXIT(run_and_exit(Defect::atomic_counter, two_cpus("GFP_KERNEL", 1)), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(run_and_exit(Defect::atomic_references, three_drops()), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run_and_exit(Defect::atomic_object_counter, two_cpus_with_objects("GFP_KERNEL", "K")),
+              testing::ExitedWithCode(0), "");
 }
 
 #endif

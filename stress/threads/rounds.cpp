@@ -61,7 +61,10 @@ void count(const program::Case& the_case, const Workload& workload, const run::O
     tally.handler_operations += program.kind != machine::ContextKind::task;
     if (event.op >= program.ops.size()) continue;
     const program::Op& op = program.ops[event.op];
+    tally.caches +=
+        std::holds_alternative<program::CacheShrink>(op) || std::holds_alternative<program::CacheDestroy>(op);
     const bool releases = std::holds_alternative<program::FreePagesOf>(op) ||
+                          std::holds_alternative<program::Kfree>(op) ||
                           (workload.blocks_shared != 0 && std::holds_alternative<program::PutPage>(op));
     tally.handovers += releases && program::field_of<program::In>(op)->slot < shared;
   }

@@ -1,4 +1,4 @@
-// The page layer on real threads. Every test is one workload; a fresh seed each round.
+// Pages and objects on real threads. Every test is one workload; a fresh seed each round.
 //
 //   MEMTORTURE_THREAD_ROUNDS  rounds a workload (default 30; nightly: hundreds)
 //   MEMTORTURE_SEED           first seed (default 1)
@@ -37,7 +37,7 @@ class Threads : public testing::TestWithParam<Workload> {
         const testing::TestProperty& entry = result.GetTestProperty(property);
         if (std::string_view(entry.key()) != "operations" || result.elapsed_time() == 0) continue;
         const double operations = std::strtod(entry.value(), nullptr);
-        fmt::print("{:12} {:7.0f} operations, {:6.1f} k operations/s\n", test.value_param(), operations,
+        fmt::print("{:14} {:7.0f} operations, {:6.1f} k operations/s\n", test.value_param(), operations,
                    operations / static_cast<double>(result.elapsed_time()));
       }
     }
@@ -60,12 +60,14 @@ TEST_P(Threads, RoundsAreSound) {
   if (workload.handovers_per_task != 0) EXPECT_GT(tally.handovers, 0u);
   if (workload.blocks_shared != 0)  // everybody drops every block
     EXPECT_GE(tally.handovers, rounds * workload.blocks_shared * write_case(workload, first).shape.cpus);
+  if (workload.focus == Focus::caches) EXPECT_GT(tally.caches, rounds);
   if (workload.handlers_per_cpu != 0) EXPECT_GT(tally.handler_operations, 0u);
   RecordProperty("operations", std::to_string(tally.statistics.operations));
   fmt::print(
-      "{:12} {} runs, {} ended early, {} refused, {} faults, {} reclaims, {} reports, {} handovers, {} by handlers\n",
+      "{:14} {} runs, {} ended early, {} refused, {} faults, {} reclaims, {} reports, {} handovers, {} by handlers, {} "
+      "caches shrunk or destroyed\n",
       workload.name, tally.runs, tally.ended_early, tally.statistics.refused, tally.statistics.faults, tally.reclaims,
-      tally.reports, tally.handovers, tally.handler_operations);
+      tally.reports, tally.handovers, tally.handler_operations, tally.caches);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Threads, testing::ValuesIn(workloads().begin(), workloads().end()),

@@ -51,11 +51,33 @@ constexpr Workload table[] = {
      .focus = Focus::faults,
      .handlers_per_cpu = 2,
      .ops_per_task = 60},
+    {.name = "objects", .machine = "toy cpus=4 objects=slab", .focus = Focus::objects, .handovers_per_task = 20},
+    {.name = "remote",
+     .machine = "tiny-64 ram=32M cpus=4 nodes=2 objects=slab",
+     .focus = Focus::objects,
+     .handlers_per_cpu = 2,
+     .ops_per_task = 60,
+     .handovers_per_task = 20},
+    {.name = "caches",
+     .machine = "toy cpus=4 objects=slab",
+     .focus = Focus::caches,
+     .ops_per_task = 120,
+     .handovers_per_task = 6},
+    {.name = "checked",
+     .machine = "toy cpus=4 objects=slab slab_debug=K quarantine=64K",
+     .focus = Focus::objects,
+     .handlers_per_cpu = 1,
+     .ops_per_task = 60,
+     .handovers_per_task = 16},
+    {.name = "checked_caches",
+     .machine = "toy cpus=4 objects=slab slab_debug=FZPUK quarantine=64K",
+     .focus = Focus::caches,
+     .handovers_per_task = 6},
     {.name = "alpha", .machine = "alpha ram=8M cpus=6 nodes=2 pcp=20/8", .handlers_per_cpu = 1, .ops_per_task = 60},
 };
 
 // Room that one action of an Author may need at most, so that two tasks never get the same slot for want of names.
-constexpr std::size_t slots_spare = 128;
+constexpr std::size_t slots_spare = 320;
 constexpr std::uint8_t handover_spinlock = 3;  // no Author takes this one
 
 void often(Style& style, std::initializer_list<Action> actions) {
@@ -65,14 +87,25 @@ void often(Style& style, std::initializer_list<Action> actions) {
   }
 }
 
-Style style_for(Focus focus, Random& random) {
-  Style style = program::random_style(random);
+bool on_objects(Focus focus) { return focus == Focus::objects || focus == Focus::caches; }
+
+Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
+  Style style = program::random_style(random, shape);
   style.burst_max = 48;
+  // Its slot has two owners and no lock: handing over is done here, and otherwise (give, take).
+  style.weights[static_cast<std::size_t>(Action::object_hand_over)] = 0;
   switch (focus) {
     case Focus::contention: often(style, {Action::alloc, Action::alloc_large, Action::release}); break;
     case Focus::lists: often(style, {Action::alloc, Action::release, Action::drain, Action::burst}); break;
     case Focus::pressure: often(style, {Action::alloc, Action::burst, Action::clients, Action::release}); break;
     case Focus::interrupts: often(style, {Action::alloc, Action::release, Action::section}); break;
+    case Focus::objects:
+      often(style, {Action::object, Action::object_burst, Action::object_release, Action::object_move});
+      break;
+    case Focus::caches:
+      often(style, {Action::cache, Action::cache, Action::object, Action::object_release});
+      style.weights[static_cast<std::size_t>(Action::object_burst)] = 2;  // one is as long as many of the others
+      break;
     case Focus::mix:
     case Focus::handover:
     case Focus::references:
@@ -86,10 +119,11 @@ Style style_for(Focus focus, Random& random) {
 class Writer {
  public:
   Writer(const Workload& workload, std::uint64_t seed)
-      : workload_(workload), random_(seed), style_(style_for(workload.focus, random_)) {}
+      : workload_(workload), random_(seed), case_{.shape = shape_of(workload)} {
+    style_ = style_for(workload.focus, case_.shape, random_);
+  }
 
   Case write() {
-    shape();
     const unsigned tasks = workload_.tasks_per_cpu * case_.shape.cpus;
     for (std::size_t slot = 0; slot != shared_slots(case_, workload_); ++slot) program::add_slot(case_);
     for (unsigned task = 0; task != tasks; ++task) add(ContextKind::task, task % case_.shape.cpus);
@@ -103,10 +137,10 @@ class Writer {
   }
 
  private:
-  void shape() {
-    const auto shape = program::parse_shape(workload_.machine);
+  static machine::Shape shape_of(const Workload& workload) {
+    const auto shape = program::parse_shape(workload.machine);
     if (!shape) std::abort();  // the table is wrong; workload_test says where
-    case_.shape = *shape;
+    return *shape;
   }
 
   void add(ContextKind kind, unsigned cpu) {
@@ -187,6 +221,9 @@ class Writer {
             .twice = compound && random.percent(60)};
   }
 
+  // Few sizes, so that the arrays of a class overflow on one CPU while they run dry on another.
+  static std::uint64_t bytes_of(Slot slot) { return std::uint64_t{24} << (slot % 4 * 2); }
+
   void lock(Author& author, Slot slot) {
     if (shared(slot).by_mutex) return author.emit(program::MutexLockOp{{mutex_of(slot)}});
     author.emit(program::SpinLockOp{{handover_spinlock}});
@@ -199,6 +236,11 @@ class Writer {
 
   void allocate_shared(Author& author, Slot slot) {
     const Shared what = shared(slot);
+    if (on_objects(workload_.focus)) {
+      author.emit(program::Kmalloc{{slot}, {bytes_of(slot)}, {subject::GFP_ATOMIC | subject::gfp_nowarn}});
+      author.emit(program::Fill{{slot}, {static_cast<std::uint8_t>(slot)}});
+      return;
+    }
     const subject::gfp_t gfp = subject::GFP_ATOMIC | subject::gfp_nowarn | (what.compound ? subject::gfp_comp : 0);
     author.emit(program::AllocPages{{slot}, {gfp}, {what.order}});
     author.emit(program::Fill{{slot}, {static_cast<std::uint8_t>(slot)}});
@@ -208,9 +250,10 @@ class Writer {
     const Shared what = shared(slot);
     lock(author, slot);
     allocate_shared(author, slot);
-    if (what.twice) author.emit(program::GetPage{{slot}});
+    const bool twice = what.twice && !on_objects(workload_.focus);
+    if (twice) author.emit(program::GetPage{{slot}});
     unlock(author, slot);
-    if (!what.twice) return;
+    if (!twice) return;
     author.act();
     lock(author, slot);
     author.emit(program::PutPage{{slot}});
@@ -219,7 +262,11 @@ class Writer {
 
   void take(Author& author, Slot slot) {
     lock(author, slot);
-    author.emit(program::FreePagesOf{{slot}, {shared(slot).order}});
+    if (on_objects(workload_.focus)) {
+      author.emit(program::Kfree{{slot}});
+    } else {
+      author.emit(program::FreePagesOf{{slot}, {shared(slot).order}});
+    }
     unlock(author, slot);
   }
 

@@ -17,7 +17,18 @@
 namespace memtorture::threads {
 
 // What a workload is there for: its programs do this often.
-enum class Focus : std::uint8_t { mix, contention, lists, pressure, interrupts, handover, faults, references };
+enum class Focus : std::uint8_t {
+  mix,
+  contention,
+  lists,
+  pressure,
+  interrupts,
+  handover,
+  faults,
+  references,
+  objects,  // kmalloc and caches; what is handed over are objects
+  caches,   // ... with caches that come, shrink and go
+};
 
 struct Workload {
   std::string_view name;
@@ -26,7 +37,7 @@ struct Workload {
   std::uint8_t tasks_per_cpu = 1;
   std::uint8_t handlers_per_cpu = 0;    // interrupts and softirqs that land anywhere in the CPU's tasks
   std::uint8_t ops_per_task = 80;       // about
-  std::uint8_t handovers_per_task = 0;  // blocks that a task allocates and the next CPU's task frees
+  std::uint8_t handovers_per_task = 0;  // blocks or objects that a task allocates and the next CPU's task frees
   std::uint8_t blocks_shared = 0;       // blocks of which every task has a reference and drops it at the same time
 };
 
