@@ -102,7 +102,8 @@ Ruling Oracle::State::call_obj_alloc(ContextState& state) {
     if (in_interrupt(f)) f.owe(ReportKind::k12_nonatomic, 0, may_sleep(r.gfp) ? 1 : 0);
   }
   Ruling ruling = Ruling::fine;
-  const CacheRecord* cache = state.object.cache != 0 ? &caches[state.object.cache - 1] : nullptr;
+  const bool named = r.of != no_slot && state.object.cache != 0;  // krealloc is kmalloc, wherever the old one was from
+  const CacheRecord* cache = named ? &caches[state.object.cache - 1] : nullptr;
   const bool dma = (r.gfp & subject::gfp_dma) != 0;  // kmalloc takes the cache that the flag names
   const bool dma_cache = cache != nullptr ? (cache->flags & subject::SLAB_CACHE_DMA) != 0 : dma;
   if (works && ((r.gfp & never_for_objects) != 0 || dma != dma_cache)) {
@@ -221,7 +222,8 @@ Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint
     CacheRecord& owner = caches[piece.cache - 1];
     --owner.live;
     // With poison the constructor runs at each allocation.
-    if (piece.broken && (piece.checks & machine::debug_poison) == 0) owner.unreliable = true;
+    const bool zeroed = state.flight.request.act == Act::obj_free && state.flight.request.zeroed;
+    if ((piece.broken || zeroed) && (piece.checks & machine::debug_poison) == 0) owner.unreliable = true;
     if (state.object.cache == 0) {
       state.object.cache = piece.cache;
       ++owner.users;
@@ -265,7 +267,8 @@ Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
 Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) {
   const Flight& f = state.flight;
   const Request& r = f.request;
-  if (r.act == Act::obj_realloc && state.object.missing)
+  const bool to_nothing = r.number == 0 && event.value == zero_size_ptr;  // kfree, and the address of nothing
+  if (r.act == Act::obj_realloc && state.object.missing && !to_nothing)
     return event.value == 0 ? Ruling::fine : broken("object.null", event.pfn, "what is no object was moved");
   switch (due(r, state.object.old_usable == 0)) {
     case Due::null:

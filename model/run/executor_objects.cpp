@@ -153,7 +153,7 @@ void Executor::granted_object(Out out, std::uint64_t address, const Asked& asked
                                     .written = asked.ctor == 0         ? Written::nothing
                                                : event.value2 == whole ? Written::byte
                                                                        : Written::unknown,
-                                    .byte = std::byte{asked.ctor}});
+                                    .byte = std::byte{asked.zeroed ? std::uint8_t{0} : asked.ctor}});
     if (is_object && asked.ctor == 0) stamp_object(holding);
   }
   audit_if_due();

@@ -90,7 +90,6 @@ std::string kernel_line(const Case& the_case, const Event& event) {
     case processor_id: return fmt::format("{}{:08x}] code: {}/{}", header, event.preempt_count, comm, event.who);
     case lock_recursion:
     case lock_unowned: return fmt::format("{}{}, {}/{}", header, event.cpu, comm, event.who);
-    case object_double_free:
     case object_invalid_free:
     case object_wrong_cache:
     case out_of_bounds:

@@ -92,6 +92,8 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   conclude(the_case, result);
   if (outcome_.verdict == Verdict::pass && !tape_.is_over() && result.reason == StopReason::finished)
     tape_.emit({.kind = oracle::EventKind::quiet});
+  if (outcome_.verdict == Verdict::pass && !tape_.is_over() && result.reason == StopReason::finished)
+    executor_.audit();  // what programs made, before the harness takes it apart
   if (outcome_.verdict == Verdict::pass && !tape_.is_over()) clean_up(limits);
   if (outcome_.verdict == Verdict::pass && !oracle_.crime().rule.empty()) {
     outcome_.verdict = Verdict::misuse;
