@@ -268,10 +268,13 @@ int PoolAllocator::grow(MemPool& pool, std::uint32_t new_min_nr, gfp_t gfp) {
     Masked masked;
     Held held(pool.lock, masked, "mempool.lock", "mempool.unlock");
     grown = new_min_nr > pool.min_nr;  // or another resize was faster, and does the work
-    if (grown) {
+    if (grown) pool.min_nr = new_min_nr;
+    // A resize that lowers may be at work: there is as much stock then as it has not yet taken, and room for all of it
+    // in the old array only. That one is large enough for us as well.
+    if (grown && new_min_nr > pool.capacity) {
       if (pool.stock() != 0) std::memcpy(slab_.at(array), elements_of(pool), pool.stock() * sizeof(Address));
       std::swap(pool.elements, array);
-      pool.min_nr = pool.capacity = new_min_nr;
+      pool.capacity = new_min_nr;
     }
   }
   slab_.kfree(array);
