@@ -261,6 +261,8 @@ Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
     default: break;
   }
   if (state.object.cache != 0) --caches[state.object.cache - 1].users;
+  // Whatever the layer took for itself on the way, it took by now.
+  if (state.object.asked || state.flight.request.act == Act::cache_create) ++own_allocations;
   return ruling;
 }
 

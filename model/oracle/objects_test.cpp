@@ -685,7 +685,7 @@ TEST(Checked, TheLeakScanFindsWhatIsLost) {
     EXPECT_EQ(d.call(program::Link{In{from}, Of{to}}), Ruling::fine);
     EXPECT_EQ(d.returned(), Ruling::fine);
   }
-  for (const std::uint16_t lost : {1, 2, 3}) {
+  for (const std::uint16_t lost : {std::uint16_t{1}, std::uint16_t{2}, std::uint16_t{3}}) {
     EXPECT_EQ(d.call(program::Forget{In{lost}}), Ruling::crime);
     EXPECT_EQ(d.returned(), Ruling::fine);
   }
