@@ -5,9 +5,8 @@
 // On fibers a seeded chooser decides at every point; on threads the host does, and ThreadSanitizer watches.
 #include <gtest/gtest.h>
 
-#include <atomic>
-
 #include "allocator/kernel/debug_rig.h"
+#include "allocator/kernel/strands_rig.h"
 
 namespace memtorture::kernel {
 namespace {
@@ -17,58 +16,6 @@ using machine::Shape;
 using machine::StopReason;
 using machine::Strand;
 using namespace subject;  // GFP names
-
-struct SplitMix {
-  std::uint64_t state;
-  std::uint64_t operator()() {
-    std::uint64_t z = (state += 0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
-  }
-  std::uint64_t below(std::uint64_t n) { return (*this)() % n; }
-};
-
-class Dice final : public machine::Chooser {
- public:
-  explicit Dice(std::uint64_t seed) : seed_(seed), random_{seed} {}
-  bool interested(const machine::Moment& moment) override { return !moment.site.is_fault() && random_.below(6) == 0; }
-  std::uint32_t choose(const machine::Moment&, std::span<const machine::Option> options) override {
-    return static_cast<std::uint32_t>(random_.below(options.size()));
-  }
-  bool roll(const machine::Moment&, std::uint32_t percent) override { return random_.below(100) < percent; }
-  void restart() override { random_.state = seed_; }
-
- private:
-  std::uint64_t seed_;
-  SplitMix random_;
-};
-
-// Host threads may call it at the same time, so it counts and keeps nothing else.
-struct Counted final : PagesTrace, machine::Witness {
-  void reported(const machine::Context&, const machine::Report& report) override {
-    ++reports;
-    if (report.kind == machine::ReportKind::object_double_free) ++double_frees;
-  }
-  void slept(const machine::Context&) override {}
-  void parked(Pfn, unsigned) override {}
-  void refilled(Pfn, unsigned) override {}
-  void drained(Pfn, unsigned) override {}
-  void client_granted(ClientKind, Pfn) override {}
-  void client_released(ClientKind, Pfn) override {}
-  void reclaim_began(gfp_t) override {}
-  void reclaim_ended(std::uint32_t) override {}
-  void kswapd_woken(unsigned) override {}
-  void io_started() override {}
-  void fs_called() override {}
-  void fault_fired(machine::Site) override {}
-  void oom_killed(std::uint32_t) override {}
-  void layer_granted(Pfn pfn) override { blocks += pfn != machine::no_pfn ? 1 : 0; }
-  void layer_releases(Pfn, unsigned) override { --blocks; }
-
-  std::atomic<unsigned> reports{0}, double_frees{0};
-  std::atomic<int> blocks{0};  // that the slab layer has
-};
 
 class Field {
  public:
@@ -178,7 +125,7 @@ void give_all_back(ObjectsRig& rig) {
 }
 
 void play_once(ObjectsRig& rig, const Shape& shape, std::uint64_t seed) {
-  Counted counted;
+  Tally counted;
   rig.kernel.boot(shape, {}, counted, counted);
   ASSERT_TRUE(rig.kernel.boot_objects());
   CacheHandle cache = no_cache;
@@ -255,7 +202,7 @@ void free_thrice(std::uint8_t checks) {
   ObjectsRig rig(shape);
   const std::uint64_t seeds = machine::Machine::concurrent() ? 20 : 300;
   for (std::uint64_t seed = 1; seed <= seeds && !testing::Test::HasFailure(); ++seed) {
-    Counted counted;
+    Tally counted;
     rig.kernel.boot(shape, {}, counted, counted);
     ASSERT_TRUE(rig.kernel.boot_objects());
     std::uint64_t objects[doubled];
@@ -269,7 +216,7 @@ void free_thrice(std::uint8_t checks) {
     const Strand strands[] = {as(0, ContextKind::task, 0), as(1, ContextKind::task, 1), as(2, ContextKind::hardirq, 0)};
     Dice dice(seed);
     ASSERT_EQ(rig.kernel.machine().run(strands, dice, {}).reason, StopReason::finished);
-    EXPECT_EQ(counted.double_frees, 2 * doubled);
+    EXPECT_EQ(counted.count(machine::ReportKind::object_double_free), 2 * doubled);
     EXPECT_EQ(counted.reports, 2 * doubled);
     rig.check();
     std::set<std::uint64_t> again;

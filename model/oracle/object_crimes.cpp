@@ -22,7 +22,7 @@ constexpr std::uint32_t no_object = ObjectLedger::nobody;
 }  // namespace
 
 // The object that a handle named, as it was given up; null: too long ago.
-const Piece* Oracle::State::grave_of(const Slot& held) const {
+Piece* Oracle::State::grave_of(const Slot& held) {
   const auto found = std::ranges::find(graves, held.serial, &Piece::serial);
   return found == graves.end() ? nullptr : &*found;
 }
@@ -33,6 +33,12 @@ bool Oracle::State::same_block(const Piece& piece) {
   if (frame == machine::no_pfn || geometry.absent(frame) || geometry.reserved(frame)) return false;
   const Ledger::Found found = ledger.find(frame);
   return found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).serial == piece.block;
+}
+
+// Is a frame one of the slab that the object is, or was, of?
+bool Oracle::State::in_slab_of(const Piece& piece, Pfn frame) {
+  if (geometry.absent(frame) || geometry.reserved(frame) || !same_block(piece)) return false;
+  return ledger.find(frame).head == ledger.find(frame_of(piece.address)).head;
 }
 
 Ruling Oracle::State::noticed_free(ContextState& state, RuleId rule, Pfn frame, std::string what) {
@@ -86,8 +92,7 @@ Ruling Oracle::State::free_inside(ContextState& state, const Slot& held, std::ui
   // Beyond its own place another object may start, and of kmalloc's some are the layer's.
   const bool in_its_place = address - (piece->address - piece->before) < piece->buffer;
   if (piece->cache == 0 && !in_its_place) return fatal(rule, frame, what);
-  const bool in_its_slab = same_block(*piece) && ledger.find(frame).head == ledger.find(frame_of(piece->address)).head;
-  const bool seen = in_its_slab ? watched(piece->checks) : watched(shape.slab_debug);
+  const bool seen = in_slab_of(*piece, frame) ? watched(piece->checks) : watched(shape.slab_debug);
   return seen ? noticed_free(state, rule, frame, what) : fatal(rule, frame, what);
 }
 
@@ -98,9 +103,8 @@ Ruling Oracle::State::ksize_of_no_object(ContextState& state, const Slot& held) 
   const Piece* piece = index != no_object ? &objects.piece(index) : grave_of(held);
   const Pfn frame = frame_of(address);
   const std::string what = "ksize of what is no live object";
-  if (piece == nullptr || frame == machine::no_pfn || !same_block(*piece) || object_ops > 1 ||
-      (index == no_object && maybe_taken(*piece)) || objects.at(address) != no_object ||
-      ledger.find(frame).head != ledger.find(frame_of(piece->address)).head)
+  if (piece == nullptr || frame == machine::no_pfn || !in_slab_of(*piece, frame) || object_ops > 1 ||
+      (index == no_object && maybe_taken(*piece)) || objects.at(address) != no_object)
     return fatal("object-use-after-free", frame, what);
   state.flight.unjudged = true;
   using enum ReportKind;

@@ -100,7 +100,7 @@ Ruling Oracle::State::object_access(Flight& f, const Slot& held, std::uint64_t a
     if (!is_read(f)) piece.tainted = piece.broken = true;
     return crime(rule, frame, what + ", and is another object's");
   }
-  const Piece* grave = grave_of(held);
+  Piece* grave = grave_of(held);
   if (grave == nullptr || object_ops != 0 || !same_block(*grave) || maybe_taken(*grave))
     return access_outside(f, nullptr, address, rule, what);
   const bool in_object = address >= grave->address && address - grave->address < grave->bytes;
@@ -140,7 +140,7 @@ Ruling Oracle::State::access_outside(Flight& f, const Piece* of, std::uint64_t a
   const Pfn frame = frame_of(address);
   const Ledger::Found found = geometry.reserved(frame) ? Ledger::Found{} : ledger.find(frame);
   const bool everywhere = (shape.slab_debug & machine::debug_shadow) != 0;
-  const bool beside = of != nullptr && same_block(*of) && found.head == ledger.find(frame_of(of->address)).head;
+  const bool beside = of != nullptr && in_slab_of(*of, frame);
   const bool is_free = found.entry.holds() == Holds::free || found.entry.holds() == Holds::parked;
   if (object_ops != 0 || !allocating.empty()) return fatal(rule, frame, std::move(what));
   if (beside && (of->checks & machine::debug_shadow) != 0) {
@@ -174,14 +174,12 @@ void Oracle::State::smear(Piece& piece, std::uint64_t address, std::uint8_t byte
   }
 }
 
-void Oracle::State::spoil(const Piece& grave, std::uint64_t address, std::uint64_t bytes, std::uint8_t byte) {
+void Oracle::State::spoil(Piece& grave, std::uint64_t address, std::uint64_t bytes, std::uint8_t byte) {
   if (grave.cache != 0 && (grave.checks & machine::debug_poison) == 0) caches[grave.cache - 1].unreliable = true;
-  const auto words = std::ranges::find(graves, grave.serial, &Piece::serial);
-  if (words != graves.end()) words->maybe_smeared = true;
-  if ((grave.checks & machine::debug_poison) == 0) return;
   const std::uint64_t at = address - grave.address, size = (grave.usable + word - 1) / word * word;
   const bool in_poison = address >= grave.address && at < size;
-  if (!in_poison) return;
+  if (!in_poison) grave.maybe_smeared = true;
+  if (!in_poison || (grave.checks & machine::debug_poison) == 0) return;
   // The last byte may stand behind what was asked for, where the object is rounded up to words.
   const bool ends_here = bytes == 1 && at + word >= grave.usable;
   const bool differs = bytes > 1 || (byte != poison_free && !(ends_here && byte == poison_end));

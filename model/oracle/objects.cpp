@@ -122,12 +122,14 @@ Ruling Oracle::State::call_obj_alloc(ContextState& state) {
 
 Ruling Oracle::State::call_obj_free(ContextState& state) {
   const Request& r = state.flight.request;
-  if (buckets) return call_bucket_free(state);
   if (const Slot* block = slot(r.in.slot)) {
     const Pfn frame = block->first + r.in.offset;
     if (geometry.absent(frame) || is_high(frame)) return Ruling::fine;  // the harness skips it
-    return free_of_no_object(state, machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift));
+    const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift);
+    if (!buckets) return free_of_no_object(state, address);
+    return no_block(state, address, "object-invalid-free", fmt::format("{:#x} is freed, a page", address));
   }
+  if (buckets) return call_bucket_free(state);
   const Slot* held = slot(r.in.slot, Held::object);
   if (held == nullptr) return Ruling::fine;
   if (held->address == zero_size_ptr && r.of == no_slot && r.in.offset == 0) return Ruling::fine;
@@ -153,12 +155,6 @@ Ruling Oracle::State::no_block(ContextState& state, std::uint64_t address, RuleI
 
 Ruling Oracle::State::call_bucket_free(ContextState& state) {
   const Request& r = state.flight.request;
-  if (const Slot* block = slot(r.in.slot)) {
-    const Pfn frame = block->first + r.in.offset;
-    if (geometry.absent(frame) || is_high(frame)) return Ruling::fine;  // the harness skips it
-    const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{frame} << shape.page_shift);
-    return no_block(state, address, "object-invalid-free", fmt::format("{:#x} is freed, a page", address));
-  }
   const Slot* held = slot(r.in.slot, Held::object);
   if (held == nullptr || r.of != no_slot) return Ruling::fine;  // there are no caches
   const std::uint64_t address = held->address + r.in.offset;

@@ -432,7 +432,7 @@ struct Oracle::State {
   Ruling access_inside(Flight&, Piece&, std::uint64_t address, RuleId rule, std::string what);
   Ruling access_outside(Flight&, const Piece* of, std::uint64_t address, RuleId rule, std::string what);
   void smear(Piece&, std::uint64_t address, std::uint8_t byte);
-  void spoil(const Piece&, std::uint64_t address, std::uint64_t bytes, std::uint8_t byte);
+  void spoil(Piece& grave, std::uint64_t address, std::uint64_t bytes, std::uint8_t byte);
   bool on_poison_report(std::uint64_t address);
   Ruling poison_untold(std::uint64_t address, std::uint64_t bytes);
   Ruling call_leak_scan();
@@ -441,8 +441,9 @@ struct Oracle::State {
   std::vector<bool> reachable_pieces() const;
 
   // object_crimes.cpp
-  const Piece* grave_of(const Slot&) const;
+  Piece* grave_of(const Slot&);
   bool same_block(const Piece&);
+  bool in_slab_of(const Piece&, Pfn frame);
   // May the layer itself have an object of its own in the place by now? It takes them where kmalloc does.
   bool maybe_taken(const Piece& grave) const { return grave.cache == 0 && grave.own != own_allocations; }
   bool watched(std::uint8_t checks) const { return (checks & (machine::debug_sanity | machine::debug_shadow)) != 0; }
