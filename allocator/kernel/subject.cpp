@@ -20,6 +20,8 @@ class KernelSubject final : public subject::Subject {
   }
   subject::ObjectDebug* object_debug() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::ObjectsView* objects_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
+  subject::Mempools* mempools() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
+  subject::MempoolsView* mempools_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::Promises promises() const override { return kernel_.promises(); }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "allocator/fault/plan.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 
@@ -24,8 +25,10 @@ class Subject {
   // The second step of a boot, on a machine that is to have objects. Null: it has none, or not enough memory for them.
   // No faults are injected meanwhile. Outside of any strand.
   virtual Objects* boot_objects() { return nullptr; }
-  virtual ObjectDebug* object_debug() { return nullptr; }  // null: nobody watches objects; after boot_objects()
-  virtual ObjectsView* objects_view() { return nullptr; }  // null: as above; after boot_objects()
+  virtual ObjectDebug* object_debug() { return nullptr; }    // null: nobody watches objects; after boot_objects()
+  virtual ObjectsView* objects_view() { return nullptr; }    // null: as above; after boot_objects()
+  virtual Mempools* mempools() { return nullptr; }           // null: it has none; after boot_objects()
+  virtual MempoolsView* mempools_view() { return nullptr; }  // null: as above; after boot_objects()
   virtual Promises promises() const = 0;
 };
 

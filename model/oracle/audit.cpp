@@ -55,6 +55,7 @@ struct Oracle::State::Auditor {
   Ruling free_descriptor(unsigned order, Pfn first);
   Ruling per_cpu(unsigned z);
   Ruling counters(unsigned z, const subject::ZoneInfo& info);
+  bool maybe_element(const Object& block) const;
   Ruling live_blocks();
   Ruling clients();
 };
@@ -217,11 +218,18 @@ Ruling Oracle::State::Auditor::counters(unsigned z, const subject::ZoneInfo& inf
   return Ruling::fine;
 }
 
+// A block of a layer is a slab, or an element of a page pool.
+bool Oracle::State::Auditor::maybe_element(const Object& block) const {
+  return std::ranges::any_of(
+      s.pools, [&](const PoolRecord& p) { return p.kind == subject::PoolKind::pages && p.order == block.order; });
+}
+
 Ruling Oracle::State::Auditor::live_blocks() {
   for (const Object& object : s.ledger.objects()) {
     if (object.serial == 0 || (!s.flaws.empty() && s.flaws_in(object.first, 1u << object.order) != 0)) continue;
     const subject::PageInfo head = view.page(object.first);
-    const std::uint32_t own_mark = object.layer && !s.buckets ? static_cast<std::uint32_t>(subject::pg_slab) : 0;
+    const bool is_slab = object.layer && !s.buckets && !((head.flags & subject::pg_slab) == 0 && maybe_element(object));
+    const std::uint32_t own_mark = is_slab ? static_cast<std::uint32_t>(subject::pg_slab) : 0;
     const std::uint32_t head_marks = own_mark | (object.compound ? static_cast<std::uint32_t>(subject::pg_head) : 0);
     // What a layer keeps in the descriptors of its pages is its own business.
     if (head.count != static_cast<int>(object.references) || head.mapcount != 0 || (head.mapping && !object.layer) ||

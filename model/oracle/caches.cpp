@@ -134,10 +134,13 @@ Ruling Oracle::State::call_cache_end(ContextState& state) {
   state.object.cache = static_cast<std::uint32_t>(cache - caches.data()) + 1;
   ++cache->users;
   Ruling ruling = Ruling::fine;
-  state.object.doomed = cache->live != 0;
+  const auto [least, most] = set_aside(state.object.cache);  // by pools
+  state.object.doomed = cache->live != 0 || least != 0;
+  if (!state.object.doomed && most != 0)
+    return fatal("busy-cache", machine::no_pfn, "a cache is destroyed whose pool may hold objects");
   if (state.object.doomed) {
-    ruling =
-        crime("busy-cache", machine::no_pfn, fmt::format("a cache with {} live objects is destroyed", cache->live));
+    ruling = crime("busy-cache", machine::no_pfn,
+                   fmt::format("a cache with {} live objects is destroyed", cache->live + least));
     f.owe(ReportKind::cache_busy, sleepable_at(f) ? 1 : 0, 1);
   } else {
     cache->alive = false;  // nobody may use it from here
@@ -152,9 +155,11 @@ Ruling Oracle::State::judge_cache_end(const Event& event, ContextState& state) {
   const auto told = static_cast<std::int64_t>(event.value);
   if (f.request.act == Act::cache_shrink) {
     if (f.atomic_crime || !undisturbed(state)) return Ruling::fine;
-    if ((told == 0) == (cache.live == 0)) return Ruling::fine;
+    const auto [least, most] = set_aside(state.object.cache);
+    const bool known = cache.live != 0 || least != 0 || most == 0;
+    if (!known || (told == 0) == (cache.live == 0 && least == 0)) return Ruling::fine;
     return broken("cache.shrink", machine::no_pfn,
-                  fmt::format("shrink told {} with {} live objects", told, cache.live));
+                  fmt::format("shrink told {} with {} live objects", told, cache.live + least));
   }
   if (told == 0 && state.object.doomed)
     return broken("cache.destroy", machine::no_pfn, "a cache with live objects went");

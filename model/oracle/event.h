@@ -54,7 +54,7 @@ enum class EventKind : std::uint8_t {
 };
 
 // What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
-inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3;
+inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3, clean_up_pool = 4;
 
 struct Event {
   EventKind kind{};

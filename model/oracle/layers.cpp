@@ -46,6 +46,8 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
   if (act == Act::obj_alloc || act == Act::obj_realloc) {
     rights = caller.request.gfp;
     if (buckets && in_interrupt(caller)) rights |= subject::gfp_high;  // served as GFP_ATOMIC, whatever was asked
+  } else if (act == Act::pool_alloc || act == Act::pool_create || act == Act::pool_resize) {
+    rights = pool_rights(state);
   } else if (act != Act::cache_create) {
     return broken("layer.gfp", machine::no_pfn, "a request for pages by a function that needs none");
   }
@@ -54,7 +56,7 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
   constexpr std::uint32_t bounds = subject::gfp_nomemalloc | subject::gfp_noretry | subject::gfp_nowarn;
   const bool more = (event.gfp & claims & ~rights) != 0, fewer = (rights & bounds & ~event.gfp) != 0;
   if (!more && !fewer) return Ruling::fine;
-  return broken("layer.gfp", machine::no_pfn,
+  return broken(act == Act::pool_alloc ? RuleId("pool.gfp") : RuleId("layer.gfp"), machine::no_pfn,
                 fmt::format("pages are asked for with gfp {:#x}, the caller's is {:#x}", event.gfp, rights));
 }
 
@@ -77,7 +79,10 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
   state.flight.active = false;
   const Ruling ruling = judge_result(event, state.flight);
   stop_allocating(index);
-  if (event.pfn == machine::no_pfn) state.object.refused = true;
+  if (event.pfn == machine::no_pfn) {
+    state.object.refused = true;
+    state.object.page_faulted = state.object.page_faulted || state.flight.faulted;
+  }
   return close_inner(event, state, ruling);
 }
 

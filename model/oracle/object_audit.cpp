@@ -1,16 +1,17 @@
 // White box: the structures of a slab allocator (10.3) against the ledger and the reference's arithmetic.
 //
 // Three books must agree: the slabs' own (lists, chains, counts), the arrays', and the ledger's. A buffer is on its
-// slab's free chain, in one array, a live object's, or one of the layer's own objects, and nothing twice; every slab is
-// a block of the ledger that the layer holds, and every such block is a slab. How many objects the layer keeps for
-// itself follows from the structures that exist, up to a constant that is taken after boot: what is more is lost.
+// slab's free chain, in one array, a live object's, set aside by a pool, or one of the layer's own objects, and nothing
+// twice; every slab is a block of the ledger that the layer holds, and every such block is a slab, or of a page pool.
+// How many objects the layer keeps for itself follows from the structures that exist, up to a constant that is taken
+// after boot: what is more is lost.
 //
 // Not checked: which buffers the layer's own objects are in, and their contents; the order of lists.
 #include <fmt/core.h>
 
 #include <algorithm>
 
-#include "model/oracle/state.h"
+#include "model/oracle/pool_audit.h"
 
 namespace memtorture::oracle {
 
@@ -44,6 +45,7 @@ struct SeenSlab {
 struct Oracle::State::ObjectAuditor {
   State& s;
   subject::ObjectsView& view;
+  Stock stock = {};
   std::vector<std::uint64_t> in_use = {};  // of one cache: addresses of the buffers that no chain has, ascending
   std::vector<std::uint64_t> cached = {};  // of one cache: what the arrays hold
   std::uint64_t slab_pages[2] = {};
@@ -55,6 +57,7 @@ struct Oracle::State::ObjectAuditor {
   Ruling slab(const Cache& cache, const SeenSlab& slab, std::uint64_t& free_objects);
   Ruling array(const Cache& cache, const subject::ArrayInfo& array, unsigned node);
   Ruling objects(const Cache& cache, const CacheRecord* record);
+  Ruling set_aside(const Cache& cache, std::uint32_t mine, std::uint64_t buffer, Stock::Element& element);
   const CacheRecord* record_of(CacheHandle handle) const;
   unsigned node_of(std::uint64_t buffer) const { return s.geometry.zone(s.geometry.zone_of(s.frame_of(buffer))).node; }
   std::int64_t own_objects(const std::vector<Cache>& all);
@@ -176,13 +179,30 @@ Ruling Oracle::State::ObjectAuditor::array(const Cache& cache, const subject::Ar
   return Ruling::fine;
 }
 
-// Every live object is a buffer in use that no array has; a program's own cache has no others.
+// An element that a pool has set aside is a buffer of its backend that no array has.
+Ruling Oracle::State::ObjectAuditor::set_aside(const Cache& cache, std::uint32_t mine, std::uint64_t buffer,
+                                               Stock::Element& element) {
+  const PoolRecord& pool = s.pools[element.pool - 1];
+  const bool right = pool.cache == mine && (mine != 0 || cache.info.object_size >= pool.bytes);
+  if (!right || std::ranges::binary_search(cached, buffer))
+    return wrong("pool.stock", cache, s.frame_of(buffer),
+                 fmt::format("has {:#x}, which a pool of others set aside, or in an array", element.address));
+  element.seen = true;
+  return Ruling::fine;
+}
+
+// Every live object is a buffer in use that no array has; a program's own cache has no others, but for pools.
 Ruling Oracle::State::ObjectAuditor::objects(const Cache& cache, const CacheRecord* record) {
-  const std::uint64_t mine = record != nullptr ? static_cast<std::uint64_t>(record - s.caches.data()) + 1 : 0;
-  std::uint64_t found = 0, held_back = 0;
+  const auto mine = record != nullptr ? static_cast<std::uint32_t>(record - s.caches.data()) + 1 : 0;
+  std::uint64_t found = 0, held_back = 0, in_stock = 0;
   for (const std::uint64_t buffer : in_use) {
     const std::uint32_t index = s.objects.at(buffer + cache.info.object_offset);
     if (index == ObjectLedger::nobody) {
+      if (Stock::Element* const element = stock.find(buffer + cache.info.object_offset)) {
+        if (const Ruling ruling = set_aside(cache, mine, buffer, *element); ruling != Ruling::fine) return ruling;
+        ++in_stock;
+        continue;
+      }
       held_back += view.object_state(buffer + cache.info.object_offset) == subject::ObjectState::quarantined ? 1 : 0;
       continue;
     }
@@ -196,9 +216,10 @@ Ruling Oracle::State::ObjectAuditor::objects(const Cache& cache, const CacheReco
   }
   live += found;
   if (record == nullptr) waiting += held_back;
-  if (record != nullptr && found + cached.size() + held_back != in_use.size())
+  if (record != nullptr && found + cached.size() + held_back + in_stock != in_use.size())
     return wrong("slab.lost", cache, machine::no_pfn,
-                 fmt::format("{} live, {} in arrays, and {} in use", found, cached.size(), in_use.size()));
+                 fmt::format("{} live, {} in arrays, {} in pools, and {} in use", found, cached.size(), in_stock,
+                             in_use.size()));
   return Ruling::fine;
 }
 
@@ -241,7 +262,8 @@ Ruling Oracle::State::ObjectAuditor::cache(const Cache& cache) {
 // take: the same at all times.
 std::int64_t Oracle::State::ObjectAuditor::own_objects(const std::vector<Cache>& all) {
   std::int64_t own = 0, kmalloced = 0;
-  for (const Piece& piece : s.objects.pieces()) kmalloced += piece.serial != 0 && piece.cache == 0 ? 1 : 0;
+  for (const Piece& piece : s.objects.pieces())
+    kmalloced += piece.serial != 0 && piece.cache == 0 && !piece.is_block ? 1 : 0;
   for (const Cache& cache : all) {
     const bool made = record_of(cache.handle) != nullptr;
     if (made) --own;  // its struct
@@ -260,7 +282,7 @@ std::int64_t Oracle::State::ObjectAuditor::own_objects(const std::vector<Cache>&
       for (unsigned cpu = node; cpu < s.shape.cpus; cpu += s.shape.nodes) count(view.cpu_array(cache.handle, cpu));
     }
   }
-  return own - kmalloced - static_cast<std::int64_t>(waiting);
+  return own - kmalloced - static_cast<std::int64_t>(waiting + stock.kmalloced);
 }
 
 void Oracle::State::begin_objects(subject::ObjectsView& view) {
@@ -268,11 +290,16 @@ void Oracle::State::begin_objects(subject::ObjectsView& view) {
   own_objects = auditor.own_objects(caches_of(view));
 }
 
-Ruling Oracle::State::audit_objects(subject::ObjectsView& view) {
+Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools_view) {
   if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   if (object_ops != 0 || mutators != 0) return Ruling::fine;  // not quiescent
   ObjectAuditor auditor{*this, view};
+  if (pools_view != nullptr) {
+    if (const Ruling ruling = take_stock(*pools_view, auditor.stock); ruling != Ruling::fine) return ruling;
+  } else if (std::ranges::any_of(pools, &PoolRecord::alive)) {
+    return Ruling::fine;
+  }
   const std::vector<Cache> all = caches_of(view);
   for (const Cache& cache : all) {
     if (const Ruling ruling = auditor.cache(cache); ruling != Ruling::fine) return ruling;
@@ -281,12 +308,20 @@ Ruling Oracle::State::audit_objects(subject::ObjectsView& view) {
     const bool listed = std::ranges::any_of(all, [&](const Cache& c) { return c.handle == record.handle; });
     if (record.alive && !listed) return broken("slab.owner", machine::no_pfn, "a cache is not on the chain");
   }
+  if (const auto lost = std::ranges::find(auditor.stock.elements, false, &Stock::Element::seen);
+      lost != auditor.stock.elements.end())
+    return broken("pool.stock", frame_of(lost->address),
+                  fmt::format("{:#x} is set aside, and no object in use", lost->address));
+  std::uint64_t in_slabs = 0, blocks = auditor.slabs + auditor.stock.blocks;
+  for (const Piece& piece : objects.pieces()) {
+    if (piece.serial != 0) ++(piece.is_block ? blocks : in_slabs);
+  }
   const auto held = std::ranges::count_if(ledger.objects(), [](const Object& o) { return o.serial != 0 && o.layer; });
-  if (static_cast<std::uint64_t>(held) != auditor.slabs)
-    return broken("slab.owner", machine::no_pfn, fmt::format("{} blocks of pages, {} slabs", held, auditor.slabs));
-  const auto pieces = std::ranges::count_if(objects.pieces(), [](const Piece& p) { return p.serial != 0; });
-  if (static_cast<std::uint64_t>(pieces) != auditor.live)
-    return broken("slab.object", machine::no_pfn, fmt::format("{} live objects, {} in slabs", pieces, auditor.live));
+  if (static_cast<std::uint64_t>(held) != blocks)
+    return broken("slab.owner", machine::no_pfn,
+                  fmt::format("{} blocks of pages, {} slabs and elements of page pools", held, blocks));
+  if (in_slabs != auditor.live)
+    return broken("slab.object", machine::no_pfn, fmt::format("{} live objects, {} in slabs", in_slabs, auditor.live));
   for (const auto kind : {subject::SlabPages::unreclaimable, subject::SlabPages::reclaimable}) {
     const std::uint64_t told = view.slab_pages(kind), right = auditor.slab_pages[static_cast<unsigned>(kind)];
     if (told != right)

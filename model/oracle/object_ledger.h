@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "allocator/subject/mempools.h"
 #include "model/oracle/geometry.h"
 #include "model/oracle/lazy_array.h"
 
@@ -28,7 +29,9 @@ struct Piece {                // a live object
   std::uint8_t checks = 0;     // SlabDebug bits in force
   bool smeared = false;        // a word beside it was overwritten
   bool maybe_smeared = false;  // ... perhaps by what was there
-  std::uint32_t cache = 0;     // index of the cache + 1; 0: kmalloc
+  std::uint32_t cache = 0;     // index of the cache + 1; 0: kmalloc, or a block of pages
+  std::uint32_t pool = 0;      // index + 1 of the pool that it is an element of; 0: none
+  bool is_block = false;       // an element of a page pool: the whole of its block
   bool forgotten = false;
   bool tainted = false;  // somebody else wrote to it: its contents are no longer its owner's word
   bool broken = false;   // its owner wrote to it and need not put the constructed state back
@@ -46,6 +49,25 @@ struct CacheRecord {
   std::uint8_t checks = 0;  // SlabDebug bits in force
   bool alive = false;
   bool unreliable = false;  // an object was given up in a state that is not the constructed one
+  bool pooled = false;      // pools were made of it: the layer may hold objects of its own in it
+};
+
+struct PoolRecord {
+  std::uint64_t handle = 0;
+  subject::PoolKind kind{};
+  std::uint8_t order = 0;     // of a page pool
+  std::uint64_t bytes = 0;    // of an element
+  std::uint32_t cache = 0;    // of a slab pool: its index + 1
+  std::uint32_t min_nr = 0;   // elements to set aside
+  std::uint32_t low = 0;      // elements that are set aside: at least ...
+  std::uint32_t high = 0;     // ... and at most
+  std::uint32_t out = 0;      // elements that callers have
+  std::uint32_t users = 0;    // operations that are in flight on it
+  std::uint32_t smeared = 0;  // elements that came back with something beside them overwritten
+  std::uint64_t changes = 0;  // operations on it so far
+  std::uint64_t own = 0;      // State::own_allocations after the last of them
+  bool alive = false;
+  bool unsure = false;  // two set min_nr at a time
 };
 
 class ObjectLedger {

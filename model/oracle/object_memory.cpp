@@ -49,7 +49,7 @@ Ruling Oracle::State::call_object_memory(ContextState& state, const Slot& held) 
       return object_access(f, held, grave->address, grave->bytes);
     }
     case Act::link:
-      if (index == no_object) return Ruling::fine;  // the harness skips it
+      if (index == no_object || objects.piece(index).is_block) return Ruling::fine;  // the harness skips it
       objects.piece(index).broken = true;
       has_linked = true;
       if (const Slot* to = slot(r.of, Held::object)) objects.piece(index).link = to->address;
@@ -262,14 +262,15 @@ Ruling Oracle::State::on_leak_report(const Event& event) {
   return Ruling::fine;
 }
 
-// A word that was left in memory by an earlier owner may keep an object from being called a leak.
+// A word that was left in memory by an earlier owner, or in an element that is set aside, may keep an object from being
+// called a leak.
 Ruling Oracle::State::judge_leak_scan(const Event& event) {
   const auto& pieces = objects.pieces();
   const std::vector<bool> reached = reachable_pieces();
   if (event.value != leaks_told.size())
     return broken("object.leak", machine::no_pfn, fmt::format("{} leaks, {} reports", event.value, leaks_told.size()));
   const bool all_poisoned = (shape.slab_debug & machine::debug_poison) != 0;
-  if (has_linked && !all_poisoned) return Ruling::fine;
+  if (has_linked && (!all_poisoned || !pools.empty())) return Ruling::fine;
   for (std::size_t i = 0; i != pieces.size(); ++i) {
     const bool lost = pieces[i].serial != 0 && !reached[i] && (pieces[i].checks & machine::debug_user) != 0 &&
                       (pieces[i].cache == 0 || (caches[pieces[i].cache - 1].flags & subject::SLAB_NOLEAKTRACE) == 0);

@@ -43,14 +43,14 @@ Oracle::State::Due Oracle::State::due(const Request& r, bool nothing_to_move) co
 
 Ruling Oracle::State::call_object(const Event&, ContextState& state) {
   const Request& r = state.flight.request;
+  if (on_pools(r.act)) return call_pool(state);
   if (r.of != no_slot && r.act != Act::cache_destroy) {
     CacheRecord* cache = live_cache(r.of);
     if (cache == nullptr) {
       if (slot(r.of, Held::cache) == nullptr) return Ruling::fine;  // the harness skips it
       return fatal("dead-cache", machine::no_pfn, "a cache is used that was destroyed");
     }
-    ++cache->users;
-    state.object.cache = static_cast<std::uint32_t>(cache - caches.data()) + 1;
+    use_cache(state, static_cast<std::uint32_t>(cache - caches.data()) + 1);
   }
   switch (r.act) {
     case Act::obj_alloc: return call_obj_alloc(state);
@@ -72,6 +72,8 @@ Ruling Oracle::State::call_object(const Event&, ContextState& state) {
       const Slot* held = slot(r.in.slot, Held::object);
       if (held == nullptr || held->address == zero_size_ptr) return Ruling::fine;
       const std::uint32_t index = owned(*held);
+      if (index != no_object && objects.piece(index).is_block)
+        return fatal("object-invalid-free", frame_of(held->address), "ksize of a block of pages");
       if (index != no_object && r.in.offset == 0) {
         objects.piece(index).open = objects.piece(index).usable;
         return Ruling::fine;
@@ -204,6 +206,7 @@ Ruling Oracle::State::surrender(ContextState& state, const Slot& held, std::uint
   const Pfn frame = frame_of(held.address);
   if (index == no_object) return free_again(state, held);
   const Piece& piece = objects.piece(index);
+  if (piece.pool != 0) return fatal("wrong-pool-free", frame, "an element of a pool is given up behind its back");
   if (cache != 0 && piece.cache != cache) {
     const std::string what = "an object is given to a cache that it is not of";
     if (!watched(piece.checks) && !watched(caches[cache - 1].checks)) return fatal("wrong-cache-free", frame, what);
@@ -254,7 +257,9 @@ Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
     case Act::cache_size: ruling = judge_cache_size(event, state); break;
     case Act::cache_shrink:
     case Act::cache_destroy: ruling = judge_cache_end(event, state); break;
-    default: break;
+    default:
+      if (on_pools(state.flight.request.act)) ruling = judge_pool(event, state);
+      break;
   }
   if (state.object.cache != 0) --caches[state.object.cache - 1].users;
   // Whatever the layer took for itself on the way, it took by now.
@@ -286,20 +291,24 @@ Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) 
   }
   if (f.faulted && !state.object.asked)
     return broken("fault.honoured", event.pfn, "a request whose failure was injected got an object");
-  return grant_object(event, state);
+  if (r.of == no_slot || state.object.cache == 0) return grant_object(event, state, 0, r.number, 0);
+  return grant_object(event, state, state.object.cache, caches[state.object.cache - 1].size, 0);
 }
 
-Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
+// of, pool: index + 1 of the cache and the pool that it is of; 0: of none. An element that was set aside is from
+// wherever it was put there.
+Ruling Oracle::State::grant_object(const Event& event, ContextState& state, std::uint32_t of, std::uint64_t bytes,
+                                   std::uint32_t pool) {
   const Request& r = state.flight.request;
-  CacheRecord* cache = state.object.cache != 0 && r.of != no_slot ? &caches[state.object.cache - 1] : nullptr;
-  const std::uint64_t bytes = cache != nullptr ? cache->size : r.number;
+  CacheRecord* cache = of != 0 ? &caches[of - 1] : nullptr;
   const std::uint64_t usable = cache != nullptr ? bytes : buckets ? bucket_usable(shape, bytes) : kmalloc_class(bytes);
   const std::uint32_t flags = cache != nullptr ? cache->flags : std::uint32_t{subject::SLAB_HWCACHE_ALIGN};
 
   const std::uint32_t in_force = flags_in_force(shape, usable, flags);
   const auto layout = slab_layout(shape, usable, cache != nullptr ? cache->align : 0, in_force);
   // The flag names the general cache; a cache of its own it cannot change.
-  const bool dma = cache != nullptr ? (flags & subject::SLAB_CACHE_DMA) != 0 : (r.gfp & subject::gfp_dma) != 0;
+  const bool dma =
+      cache != nullptr ? (flags & subject::SLAB_CACHE_DMA) != 0 : pool == 0 && (r.gfp & subject::gfp_dma) != 0;
   if (const Ruling ruling = judge_place(event.value, usable,
                                         buckets  ? 4
                                         : layout ? layout->align
@@ -311,12 +320,13 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
   const bool node_known = (r.node >= 0 && r.node < shape.nodes) || (r.node < 0 && shape.cpus == 1) ||
                           (r.node < 0 && !sleepable_at(state.flight));
   const unsigned node = r.node >= 0 ? static_cast<unsigned>(r.node) : state.flight.cpu % shape.nodes;
-  if ((r.gfp & subject::gfp_thisnode) != 0 && !buckets && node_known &&
+  if ((r.gfp & subject::gfp_thisnode) != 0 && !buckets && pool == 0 && node_known &&
       geometry.zone(geometry.zone_of(event.pfn)).node != node)
     return broken("object.node", event.pfn,
                   fmt::format("an object of node {}, with __GFP_THISNODE of node {}",
                               geometry.zone(geometry.zone_of(event.pfn)).node, node));
-  const bool judged = r.zeroed || (cache != nullptr && cache->ctor != 0 && !cache->unreliable);
+  const bool zeroed = r.zeroed || (r.gfp & subject::gfp_zero) != 0;  // of a pool: perhaps
+  const bool judged = r.zeroed || (cache != nullptr && cache->ctor != 0 && !cache->unreliable && !zeroed);
   if (judged && event.value2 != as_it_should_be)
     return broken(r.zeroed ? RuleId("object.zero") : RuleId("object.construct"), event.pfn,
                   fmt::format("byte {} of the object at {:#x} is wrong", event.value2, event.value));
@@ -332,8 +342,9 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state) {
                    .before = buckets || !layout ? 0 : layout->object_at,
                    .open = bytes,
                    .checks = buckets || !layout ? std::uint8_t{0} : checks_in_force(shape, *layout, in_force),
-                   .cache = cache != nullptr ? state.object.cache : 0,
-                   .broken = cache != nullptr && cache->ctor != 0 && r.zeroed});
+                   .cache = of,
+                   .pool = pool,
+                   .broken = cache != nullptr && cache->ctor != 0 && zeroed});
   if (cache != nullptr) ++cache->live;
   fill_slot(r.out, {.what = Held::object, .address = event.value, .object = index, .serial = serial});
   return Ruling::fine;
@@ -424,8 +435,25 @@ Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state
     }
     return Ruling::fine;
   }
+  if (event.detail == clean_up_pool) {
+    ++own_allocations;
+    for (PoolRecord& pool : pools) {
+      if (!pool.alive || pool.handle != event.value) continue;
+      pool.alive = false;
+      if (pool.smeared != 0)
+        state.flight.owe(ReportKind::object_redzone, 0, static_cast<std::uint8_t>(std::min(pool.smeared, many)));
+    }
+    return Ruling::fine;
+  }
   const std::uint32_t index = objects.at(event.value);
   if (index == no_object) return Ruling::fine;
+  if (objects.piece(index).pool != 0) {
+    ++own_allocations;
+    returns_to_pool(state.flight, objects.piece(index));
+    one_came_back(pools[objects.piece(index).pool - 1]);
+    objects.remove(index);
+    return Ruling::fine;
+  }
   if (objects.piece(index).cache != 0) --caches[objects.piece(index).cache - 1].live;
   const Piece& piece = objects.piece(index);
   if (piece.smeared || piece.maybe_smeared) state.flight.owe(ReportKind::object_redzone, piece.smeared ? 1 : 0, 1);

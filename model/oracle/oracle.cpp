@@ -74,6 +74,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   buckets = next.shape.objects == machine::ObjectLayer::k12;
   if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
   caches.clear();
+  pools.clear();
   graves.clear();
   next_grave = 0;
   spoilt.clear();
@@ -162,7 +163,8 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::faulted:
       if (machine::Site::at(event.detail) == machine::Site("slab.alloc")) {
         state.flight.faulted = true;
-        if (state.flight.active && (state.flight.request.gfp & subject::gfp_nofail) != 0)
+        if (state.flight.active && (state.flight.request.gfp & subject::gfp_nofail) != 0 &&
+            state.flight.request.act != Act::pool_alloc)
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request for an object");
       } else if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
         state.flight.faulted = true;
@@ -463,7 +465,9 @@ Ruling Oracle::on(const Event& event) { return state_->on(event); }
 Ruling Oracle::end() { return state_->end(); }
 Ruling Oracle::audit(subject::PagesView& view) { return state_->audit(view); }
 void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(view); }
-Ruling Oracle::audit_objects(subject::ObjectsView& view) { return state_->audit_objects(view); }
+Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools) {
+  return state_->audit_objects(view, pools);
+}
 bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }
@@ -474,13 +478,16 @@ std::optional<Oracle::LiveObject> Oracle::live_object(std::uint64_t address) con
   if (s.frame_of(address) == machine::no_pfn) return std::nullopt;
   const std::uint32_t index = s.objects.at(address);
   if (index == ObjectLedger::nobody || s.objects.piece(index).forgotten) return std::nullopt;
-  const std::uint32_t cache = s.objects.piece(index).cache;
-  return LiveObject{cache == 0 ? 0 : s.caches[cache - 1].handle};
+  const Piece& piece = s.objects.piece(index);
+  return LiveObject{piece.cache == 0 ? 0 : s.caches[piece.cache - 1].handle,
+                    piece.pool == 0 ? 0 : s.pools[piece.pool - 1].handle};
 }
 
 bool Oracle::is_empty_cache(std::uint64_t handle) const {
-  return std::ranges::any_of(state_->caches,
-                             [&](const CacheRecord& c) { return c.alive && c.handle == handle && c.live == 0; });
+  const auto& caches = state_->caches;
+  const auto found = std::ranges::find_if(caches, [&](const CacheRecord& c) { return c.alive && c.handle == handle; });
+  return found != caches.end() && found->live == 0 &&
+         !state_->has_pool(static_cast<std::uint32_t>(found - caches.begin()) + 1);
 }
 
 Oracle::LiveBlock Oracle::live_block(Pfn frame) const {

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "model/oracle/event.h"
 #include "model/program/case.h"
@@ -62,7 +63,8 @@ class Oracle {
 
   // The same for the structures of 10.3. begin_objects: after the object layer's boot, before anybody uses it.
   void begin_objects(subject::ObjectsView& view);
-  [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view);
+  // pools: null: the subject does not show them; while there are any, objects are not compared then.
+  [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr);
 
   // May operation `op` of `who`, which is in flight, legally wait for ever in the present state (domain.md 9.4)?
   [[nodiscard]] bool may_wait_forever(ContextId who) const;
@@ -75,13 +77,16 @@ class Oracle {
     bool compound = false;
   };
   [[nodiscard]] LiveBlock live_block(Pfn frame) const;
-  // The same for objects: is one live that starts there, and of which cache (0: kmalloc)?
+  // The same for objects: is one live that starts there, of which cache (0: kmalloc), or of which pool (0: of none)?
   struct LiveObject {
-    std::uint64_t cache;
+    std::uint64_t cache, pool;
   };
   [[nodiscard]] std::optional<LiveObject> live_object(std::uint64_t address) const;
   // Did a program create this cache, and has it given back all of its objects?
   [[nodiscard]] bool is_empty_cache(std::uint64_t handle) const;
+  // Is there a pool of that handle? Are all of its elements back?
+  [[nodiscard]] bool is_pool(std::uint64_t handle) const;
+  [[nodiscard]] bool is_idle_pool(std::uint64_t handle) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;
 

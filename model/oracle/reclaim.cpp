@@ -246,6 +246,7 @@ bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
     const unsigned holder = mutex_holder[f.request.byte & 3];
     return holder == index + 1 || (holder != 0 && may_wait_forever(holder - 1, depth + 1));
   }
+  if (f.request.act == Act::pool_alloc) return pool_may_wait_forever(contexts[index]);
   if (!allocates(f.request.act) || f.must_be_refused || !may_sleep(f.gfp)) return false;
   if (f.atomic_crime) return true;
   // __GFP_NOFAIL where refusal is legal too (a reclaimer without its privilege) may take either.

@@ -1,6 +1,6 @@
 #include "model/oracle/request.h"
 
-#include <bit>
+#include "allocator/subject/mempools.h"
 
 namespace memtorture::oracle {
 namespace {
@@ -141,6 +141,43 @@ struct Translate {
   void operator()(const CacheFree& o) {
     on(Act::obj_free, o.in);
     r.of = o.cache.slot;
+  }
+  void pool(Act act, Of pool) {
+    r.act = act;
+    r.of = pool.slot;
+  }
+  void new_pool(Out out, Count min_nr, subject::PoolKind kind) {
+    r.act = Act::pool_create;
+    r.out = out.slot;
+    r.count = min_nr.value;
+    r.byte = static_cast<std::uint8_t>(kind);
+  }
+  void operator()(const PoolCreateSlab& o) {
+    new_pool(o.out, o.min_nr, subject::PoolKind::slab);
+    r.of = o.cache.slot;
+  }
+  void operator()(const PoolCreateKmalloc& o) {
+    new_pool(o.out, o.min_nr, subject::PoolKind::kmalloc);
+    r.number = o.bytes.value;
+  }
+  void operator()(const PoolCreatePages& o) {
+    new_pool(o.out, o.min_nr, subject::PoolKind::pages);
+    r.order = o.order.value;
+  }
+  void operator()(const PoolDestroy& o) { pool(Act::pool_destroy, o.pool); }
+  void operator()(const PoolResize& o) {
+    pool(Act::pool_resize, o.pool);
+    r.count = o.min_nr.value;
+    r.gfp = o.gfp.bits;
+  }
+  void operator()(const PoolAlloc& o) {
+    pool(Act::pool_alloc, o.pool);
+    r.out = o.out.slot;
+    r.gfp = o.gfp.bits;
+  }
+  void operator()(const PoolFree& o) {
+    on(Act::pool_free, o.in);
+    r.of = o.pool.slot;
   }
   void operator()(const Link& o) {
     on(Act::link, o.in);

@@ -58,6 +58,11 @@ enum class Act : std::uint8_t {
   cache_destroy,
   cache_shrink,
   cache_size,
+  pool_create,
+  pool_destroy,
+  pool_resize,
+  pool_alloc,
+  pool_free,
 };
 
 inline constexpr std::uint16_t no_slot = 0xffff;
@@ -73,7 +78,8 @@ struct Request {
   std::uint32_t gfp = 0;
   std::uint64_t number = 0;  // bytes, count, or offset (two's complement)
   // Objects and caches.
-  std::uint16_t of = no_slot;    // the cache; or what a link leads to
+  std::uint16_t of = no_slot;    // the cache or pool; or what a link leads to
+  std::uint32_t count = 0;       // pools: min_nr; their kind is `byte`, and a block's order `order`
   bool zeroed = false;           // what comes has to be
   bool overflows = false;        // the product of an array's count and size
   std::uint32_t slab_flags = 0;  // cache_create; the byte of its constructor is `byte`
@@ -111,6 +117,10 @@ constexpr bool releases(Act act) {
 constexpr bool on_objects(Act act) { return act >= Act::obj_alloc; }
 constexpr bool on_the_chain(Act act) {  // may sleep, whatever it does
   return act == Act::cache_create || act == Act::cache_destroy || act == Act::cache_shrink;
+}
+constexpr bool on_pools(Act act) { return act >= Act::pool_create; }
+constexpr bool manages_pools(Act act) {  // may sleep, whatever it does
+  return act == Act::pool_create || act == Act::pool_destroy || act == Act::pool_resize;
 }
 // Is it a function of the allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {

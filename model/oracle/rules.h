@@ -107,6 +107,12 @@ inline constexpr RuleRow rule_rows[] = {
     {"cache.destroy", RuleKind::rule, "P-SLAB-10", "a cache goes exactly when it has no live object"},
     {"cache.shrink", RuleKind::rule, "10.2", "kmem_cache_shrink tells 0 exactly when no object is live"},
     // --- faults
+    // --- pools
+    {"pool.create", RuleKind::rule, "P-POOL-5, 12.1", "a pool is refused exactly when it cannot be made or memory was refused"},
+    {"pool.fail", RuleKind::rule, "P-POOL-2, P-POOL-3", "an element is never refused to who may wait, to others only if the backend refused and nothing is set aside"},
+    {"pool.gfp", RuleKind::rule, "P-POOL-6", "the backend is asked with NOMEMALLOC, NORETRY and NOWARN, for the first time without WAIT and IO"},
+    {"pool.resize", RuleKind::rule, "12.1", "mempool_resize tells -ENOMEM exactly when there was no memory for the array, -EINVAL for less than one"},
+    {"pool.destroy", RuleKind::rule, "P-POOL-5, 12.1", "a pool goes exactly when all of its elements are back"},
     // --- the slab layer's structures
     {"slab.geometry", RuleKind::audit, "P-SLAB-5, P-SLAB-6, 10.4", "objects, order, descriptor and colours of a slab are the reference's arithmetic"},
     {"slab.owner", RuleKind::audit, "10.3, P-SLAB-9, P-SYS-2", "slabs and the blocks of pages that the layer holds are the same; pages know their slab, lists their node, the chain its caches"},
@@ -116,6 +122,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"slab.object", RuleKind::audit, "P-SLAB-1, P-SLAB-8", "a live object is a buffer of its cache, in use and in no array"},
     {"slab.count", RuleKind::audit, "P-SLAB-9, P-SLAB-13, P-SYS-9", "free_objects and the counts of slab pages are what the slabs say"},
     {"slab.lost", RuleKind::audit, "P-SLAB-16, P-SYS-2", "what is in use is live, in an array, or a structure that the layer has"},
+    {"pool.stock", RuleKind::audit, "P-POOL-1, P-POOL-3, P-POOL-4", "a pool sets aside as many elements as what happened says, at most min_nr; each is in use for its backend and nobody's"},
     {"fault.honoured", RuleKind::rule, "P-FAULT-6", "an injected failure refuses the request, without reclaim and without a failure report"},
     {"fault.nofail", RuleKind::rule, "P-FAULT-5", "__GFP_NOFAIL requests are never injected"},
     // --- crimes of the program
@@ -146,6 +153,10 @@ inline constexpr RuleRow rule_rows[] = {
     {"dead-cache", RuleKind::crime, "10.2", "a cache is used that was destroyed, or destroyed while it is used"},
     {"busy-cache", RuleKind::crime, "P-SLAB-10", "a cache with live objects is destroyed: reported, and it stays"},
     {"bad-cache", RuleKind::crime, "10.2", "a cache is asked for that cannot be: reported, refused"},
+    {"bad-pool", RuleKind::crime, "12.1", "a pool is asked for, or to set aside so many, that cannot be: reported, refused"},
+    {"busy-pool", RuleKind::crime, "12.1", "a pool is destroyed while elements are out: reported, and it stays"},
+    {"dead-pool", RuleKind::crime, "12.1", "a pool is used that was destroyed, or destroyed while it is used"},
+    {"wrong-pool-free", RuleKind::crime, "12.1", "a pool gets what is none of its elements, or does not get one: reported if none is out"},
     {"slab-gfp", RuleKind::crime, "10.9", "flags that no object can have, or GFP_DMA and the cache disagree: reported, put right"},
     {"sleep-in-atomic", RuleKind::crime, "P-CTX-1, P-CTX-4", "a function that may sleep is called in atomic context: report, and the call proceeds"},
     {"nmi-entry", RuleKind::crime, "P-CTX-6", "the allocator is entered from NMI: report, and the call is refused"},

@@ -14,6 +14,7 @@
 //   objects.cpp    kmalloc and objects of caches
 //   object_crimes.cpp   frees that are none
 //   caches.cpp     caches: creation, destruction, shrinking
+//   pools.cpp, pool_audit.cpp   memory pools
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   audit.cpp      white-box comparison
 //
@@ -50,14 +51,14 @@ inline constexpr unsigned contexts_max =
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
-enum class Held : std::uint8_t { block, object, cache };
+enum class Held : std::uint8_t { block, object, cache, pool };
 
 struct Slot {
   std::uint32_t run = 0;  // filled in this run?
   Held what = Held::block;
   Pfn first = machine::no_pfn;
-  std::uint64_t address = 0;  // of an object; handle of a cache
-  std::uint32_t object = 0;   // index of the object or of the cache
+  std::uint64_t address = 0;  // of an object; handle of a cache or pool
+  std::uint32_t object = 0;   // index of the object, cache or pool
   std::uint32_t serial = 0;   // 0: a wild handle
   std::uint32_t frames = 0;
 };
@@ -146,15 +147,19 @@ struct Flight : FlightState {
 
 // What an operation on objects keeps beyond its Flight.
 struct ObjectFlight {
-  std::uint64_t changes = 0;     // State::object_changes at the call
-  bool alone = false;            // nobody else was in the middle of an operation on objects at the call
-  bool asked = false;            // for pages
-  bool refused = false;          // by the page layer, at least once
-  bool missing = false;          // krealloc of what is no object: noticed
-  bool doomed = false;           // the name is taken, or the cache busy: what it must come to
-  std::uint32_t cache = 0;       // index + 1 of the cache that it is on; 0: none
-  Piece lent = {};               // serial 0: none. krealloc: what it may give up
-  std::uint64_t old_usable = 0;  // krealloc of a live object
+  std::uint64_t changes = 0;       // State::object_changes at the call
+  bool alone = false;              // nobody else was in the middle of an operation on objects at the call
+  bool asked = false;              // for pages
+  bool refused = false;            // by the page layer, at least once
+  bool missing = false;            // what it is about does not exist, which is noticed
+  bool doomed = false;             // the name is taken, or the cache busy: what it must come to
+  std::uint32_t cache = 0;         // index + 1 of the cache that it is on; 0: none
+  Piece lent = {};                 // serial 0: none. krealloc: what it may give up
+  std::uint64_t old_usable = 0;    // krealloc of a live object
+  std::uint32_t pool = 0;          // index + 1 of the pool that it is on; 0: none
+  bool alone_on_pool = false;      // nobody else was in the middle of an operation on it at the call
+  std::uint64_t pool_changes = 0;  // PoolRecord::changes at the call
+  bool page_faulted = false;       // a request for pages was refused by an injected failure
 };
 
 struct ContextState {
@@ -205,6 +210,7 @@ struct Oracle::State {
   unsigned contexts_used = 0;
   ObjectLedger objects;
   std::vector<CacheRecord> caches;
+  std::vector<PoolRecord> pools;
   std::vector<Piece> graves;  // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
@@ -401,7 +407,7 @@ struct Oracle::State {
   std::uint32_t owned(const Slot&) const;
   Ruling judge_object(const Event&, ContextState&);
   Ruling judge_obj_result(const Event&, ContextState&);
-  Ruling grant_object(const Event&, ContextState&);
+  Ruling grant_object(const Event&, ContextState&, std::uint32_t cache, std::uint64_t bytes, std::uint32_t pool);
   Ruling judge_place(std::uint64_t address, std::uint64_t usable, std::uint64_t align, bool dma);
   Ruling judge_realloc(const Event&, ContextState&);
   void bury(const Piece&);
@@ -426,6 +432,39 @@ struct Oracle::State {
     return state.object.alone && state.object.changes == object_changes;
   }
 
+  // pools.cpp
+  PoolRecord* live_pool(std::uint16_t slot);
+  bool never_comes(const PoolRecord&) const;
+  bool backend_refused(const ContextState&) const;
+  std::uint32_t pool_rights(const ContextState&) const;
+  std::pair<std::uint64_t, std::uint64_t> set_aside(std::uint32_t cache) const;
+  bool has_pool(std::uint32_t cache) const;
+  bool steady(const ContextState&) const;
+  Ruling call_pool(ContextState&);
+  void use_cache(ContextState&, std::uint32_t cache);
+  Ruling dead_pool(ContextState&, const PoolRecord&);
+  Ruling pool_management(Flight&, Ruling, unsigned least);
+  Ruling told_flags(Flight&, const PoolRecord&, std::uint32_t gfp, unsigned least);
+  Ruling told_highmem(Flight&, const PoolRecord&, std::uint32_t gfp, unsigned least);
+  Ruling call_pool_create(ContextState&);
+  Ruling call_pool_alloc(ContextState&, const PoolRecord&);
+  Ruling call_pool_free(ContextState&, PoolRecord&);
+  void returns_to_pool(Flight&, const Piece&);
+  void one_came_back(PoolRecord&);
+  Ruling call_pool_resize(ContextState&, const PoolRecord&);
+  Ruling call_pool_destroy(ContextState&, PoolRecord&);
+  Ruling judge_pool(const Event&, ContextState&);
+  Ruling judge_pool_create(const Event&, ContextState&);
+  Ruling judge_pool_alloc(const Event&, ContextState&, bool exact);
+  Ruling judge_pool_resize(const Event&, ContextState&, bool exact);
+  Ruling judge_pool_destroy(const Event&, ContextState&);
+  bool pool_may_wait_forever(const ContextState&) const;
+  bool backend_would_give(const Flight&, const PoolRecord&) const;
+
+  // pool_audit.cpp
+  struct Stock;
+  Ruling take_stock(subject::MempoolsView&, Stock&);
+
   // object_memory.cpp
   Ruling call_object_memory(ContextState&, const Slot&);
   Ruling object_access(Flight&, const Slot&, std::uint64_t address, std::uint64_t bytes);
@@ -445,7 +484,9 @@ struct Oracle::State {
   bool same_block(const Piece&);
   bool in_slab_of(const Piece&, Pfn frame);
   // May the layer itself have an object of its own in the place by now? It takes them where kmalloc does.
-  bool maybe_taken(const Piece& grave) const { return grave.cache == 0 && grave.own != own_allocations; }
+  bool maybe_taken(const Piece& grave) const {
+    return (grave.cache == 0 || caches[grave.cache - 1].pooled) && grave.own != own_allocations;
+  }
   bool watched(std::uint8_t checks) const { return (checks & (machine::debug_sanity | machine::debug_shadow)) != 0; }
   Ruling free_again(ContextState&, const Slot&);
   Ruling free_inside(ContextState&, const Slot&, std::uint64_t address);
@@ -455,7 +496,7 @@ struct Oracle::State {
   // object_audit.cpp
   struct ObjectAuditor;
   void begin_objects(subject::ObjectsView&);
-  Ruling audit_objects(subject::ObjectsView&);
+  Ruling audit_objects(subject::ObjectsView&, subject::MempoolsView*);
 
   // audit.cpp
   struct Auditor;

@@ -38,7 +38,8 @@ constexpr std::uint32_t default_weights[actions] = {
     /*object_move*/ 8,
     /*object_hand_over*/ 5,
     /*object_odd*/ 3,
-    /*cache*/ 12};
+    /*cache*/ 12,
+    /*pool*/ 10};
 
 std::uint64_t pages_of(std::uint8_t order) {
   return std::uint64_t{1} << std::min<unsigned>(order, machine::orders_max);

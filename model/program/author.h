@@ -42,17 +42,30 @@ enum class Action : std::uint8_t {
   object_hand_over,
   object_odd,
   cache,
+  pool,
 };
-inline constexpr std::size_t actions = 28;
+inline constexpr std::size_t actions = 29;
 inline constexpr std::size_t first_object_action = 20;
 
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
 
-// What the programs of one case share: the swarm's taste, and how much of memory is taken.
+// A memory pool in the books.
+struct Pool {
+  Slot slot = 0;
+  std::uint64_t bytes = 0;  // of an element
+  std::uint32_t min_nr = 1;
+  Slot cache = 0;  // what it is made of, if of_cache
+  bool of_cache = false;
+  bool is_pages = false;
+  bool constructed = false;
+};
+
+// What the programs of one case share: the swarm's taste, how much of memory is taken, and pools.
 struct Style {
   std::array<std::uint32_t, actions> weights{};
   std::uint64_t pages_taken = 0;
   std::uint32_t burst_max = 64;
+  std::vector<Pool> shared_pools = {};
 };
 Style random_style(Random& random, const machine::Shape& shape);
 
@@ -121,12 +134,15 @@ class Author {
   void inside(const Op& enter, const Op& leave, bool atomic);
   std::size_t some_block() { return random_.below(static_cast<std::uint32_t>(owned_.size())); }
 
-  // Objects and caches (author_objects.cpp).
+  // Objects, caches and pools (author_objects.cpp, author_pools.cpp).
   struct OwnObject {
     Slot slot = 0;
     std::uint64_t bytes = 0;  // at least
     Slot cache = 0;
+    Slot pool = 0;
     bool of_cache = false;
+    bool of_pool = false;
+    bool is_pages = false;
     bool constructed = false;
     bool exact = false;  // `bytes` is what was asked for
   };
@@ -154,6 +170,15 @@ class Author {
   void cache();
   void create_cache();
   void object_burst();
+  bool perform_on_pools();
+  void create_pool();
+  bool has_pool() const { return !pools_.empty() || !style_.shared_pools.empty(); }
+  const Pool& some_pool();
+  void take_element(const Pool& pool, subject::gfp_t flags);
+  void take_elements(const Pool& pool);
+  void resize_pool(Pool& pool);
+  void destroy_pool(std::size_t index);
+  bool destroy_pools_of(Slot cache);
   std::size_t some_object() { return random_.below(static_cast<std::uint32_t>(objects_.size())); }
 
   Case& case_;
@@ -163,7 +188,8 @@ class Author {
   std::vector<Block> owned_;
   std::vector<OwnObject> objects_;
   std::vector<Cache> caches_;
-  std::set<Slot> handed_out_;  // caches of which another program has objects
+  std::vector<Pool> pools_;    // its own; others are in style_
+  std::set<Slot> handed_out_;  // caches and pools of which another program has objects
   unsigned atomic_depth_ = 0;  // sections with preemption, softirqs or interrupts off
   unsigned sections_ = 0;      // of any kind: how deep
   bool has_lock_ = false;      // holds a spinlock or mutex: takes no second one, so there is no order to get wrong

@@ -1,6 +1,6 @@
 // What the actions on objects and caches write. The books: which objects this program owns, of which of its caches.
 //
-// An object may be handed to another program: that one's release is skipped where the object is not there yet, and the
+// An object may be made for another program to give up: that is skipped where the object is not there yet, and the
 // harness gives back what stays, so no schedule makes it a crime.
 #include <algorithm>
 #include <bit>
@@ -44,6 +44,7 @@ bool Author::perform_on_objects(Action action) {
     case Action::cache:
       if (has_caches() && is_sleepable()) cache();
       return has_caches() && is_sleepable();
+    case Action::pool: return has_caches() && perform_on_pools();
     default: return false;
   }
 }
@@ -138,6 +139,7 @@ void Author::release_object(std::size_t index) {
 
 // kfree takes an object of any cache.
 void Author::give_back(const OwnObject& object) {
+  if (object.of_pool) return emit(PoolFree{{object.slot}, {object.pool}});
   const std::uint32_t dice = random_.below(10);
   if (object.of_cache && dice < 8) return emit(CacheFree{{object.cache}, {object.slot}});
   if (dice == 9 && !object.constructed) return emit(Kzfree{{object.slot}});
@@ -149,12 +151,12 @@ void Author::use_object() {
   const OwnObject& object = objects_[some_object()];
   switch (random_.below(6)) {
     case 0: return emit(CheckContents{{object.slot}});
-    case 1: return emit(Ksize{{object.slot}});
+    case 1: return emit(object.is_pages ? Op(CheckContents{{object.slot}}) : Op(Ksize{{object.slot}}));
     case 2:
       if (object.bytes == 0) return emit(KfreeNull{});
       return emit(Peek{{object.slot}, {static_cast<std::int64_t>(random_.next() % object.bytes)}});
     case 3:
-      if (object.bytes < 16 || object.constructed) return emit(CheckContents{{object.slot}});
+      if (object.bytes < 16 || object.constructed || object.is_pages) return emit(CheckContents{{object.slot}});
       return emit(Link{{object.slot}, {objects_[some_object()].slot}});
     default: return emit(Fill{{object.slot}, {static_cast<std::uint8_t>(random_.next())}});
   }
@@ -163,7 +165,7 @@ void Author::use_object() {
 void Author::move_object() {
   const std::size_t index = some_object();
   const OwnObject object = objects_[index];
-  if (object.of_cache) return release_object(index);
+  if (object.of_cache || object.of_pool) return release_object(index);
   const std::uint64_t bytes = random_.percent(5)    ? 0
                               : random_.percent(30) ? object.bytes * 2 + 1
                               : random_.percent(20) ? std::max<std::uint64_t>(1, object.bytes / 2)
@@ -174,16 +176,24 @@ void Author::move_object() {
   objects_[index].exact = false;
 }
 
+// A new object, which nobody uses before the other program gives it up: whenever that is, it is no crime.
 void Author::hand_over() {
-  const std::size_t index = some_object();
-  const OwnObject object = objects_[index];
   const auto programs = static_cast<std::uint32_t>(case_.programs.size());
   const std::size_t to = random_.below(programs);
   if (to == program_ || case_.programs[to].kind == machine::ContextKind::nmi) return use_object();
-  objects_.erase(objects_.begin() + static_cast<std::ptrdiff_t>(index));
+  if (has_pool() && random_.percent(40)) {
+    take_element(some_pool(), GFP_NOWAIT);
+  } else {
+    own_object(some_size(), has_caches() && !caches_.empty() && random_.percent(60));
+  }
+  const OwnObject object = objects_.back();
+  objects_.pop_back();
   if (object.of_cache) handed_out_.insert(object.cache);
+  if (object.of_pool) handed_out_.insert(object.pool);
   auto& ops = case_.programs[to].ops;
-  const Op release = object.of_cache ? Op(CacheFree{{object.cache}, {object.slot}}) : Op(Kfree{{object.slot}});
+  const Op release = object.of_pool    ? Op(PoolFree{{object.slot}, {object.pool}})
+                     : object.of_cache ? Op(CacheFree{{object.cache}, {object.slot}})
+                                       : Op(Kfree{{object.slot}});
   ops.insert(ops.begin() + random_.below(static_cast<std::uint32_t>(ops.size()) + 1), release);
 }
 
@@ -212,7 +222,7 @@ void Author::cache() {
   if (dice < 65) return emit(CacheShrink{{chosen.slot}});
   if (dice < 75) return emit(CacheSize{{chosen.slot}});
   const auto of_it = [&](const OwnObject& object) { return object.of_cache && object.cache == chosen.slot; };
-  if (handed_out_.contains(chosen.slot)) return emit(CacheShrink{{chosen.slot}});
+  if (handed_out_.contains(chosen.slot) || !destroy_pools_of(chosen.slot)) return emit(CacheShrink{{chosen.slot}});
   for (std::size_t i = objects_.size(); i-- != 0;) {
     if (of_it(objects_[i])) release_object(i);
   }

@@ -218,19 +218,21 @@ class ObjectJudge {
  private:
   struct Known {
     std::uint64_t bytes = 0;
-    std::optional<Slot> cache;
-    bool constructed = false;
+    std::optional<Slot> cache, pool;
+    bool constructed = false, is_pages = false;
     unsigned frees = 0;
   };
   struct Made {
     std::uint64_t bytes;
     bool dma, constructed;
+    bool is_pages = false;
   };
 
   void blame(bool is_crime) { crimes_ += is_crime ? 1 : 0; }
   static bool gives_up(const Op& op) {
     return std::holds_alternative<Kfree>(op) || std::holds_alternative<Kzfree>(op) ||
-           std::holds_alternative<CacheFree>(op) || std::holds_alternative<KfreeS>(op);
+           std::holds_alternative<CacheFree>(op) || std::holds_alternative<KfreeS>(op) ||
+           std::holds_alternative<PoolFree>(op);
   }
 
   void collect(const Program& program) {
@@ -244,6 +246,26 @@ class ObjectJudge {
                                              create->ctor.value != 0})
                 .second;
         blame(!is_new || create->bytes.value < 8 || (create->align.value & (create->align.value - 1)) != 0);
+      } else if (makes_pool(op)) {
+        Made made{};
+        if (const Bytes* bytes = field_of<Bytes>(op)) made.bytes = bytes->value;
+        if (const Of* of = field_of<Of>(op)) {
+          blame(!caches_.contains(of->slot) || caches_[of->slot].dma);  // it is filled without GFP_DMA
+          made = caches_[of->slot];
+        }
+        if (const Order* order = field_of<Order>(op)) {
+          blame(order->value >= case_.shape.orders);
+          made.bytes = case_.shape.page_bytes() << order->value;
+          made.is_pages = true;
+        }
+        blame(!pools_.try_emplace(out->slot, made).second || made.bytes == 0);
+      } else if (const auto* alloc = std::get_if<PoolAlloc>(&op)) {
+        blame(!pools_.contains(alloc->pool.slot));
+        const Made& made = pools_[alloc->pool.slot];
+        blame((alloc->gfp.bits & (subject::gfp_dma | subject::gfp_zero)) != 0);
+        const Known known{
+            .bytes = made.bytes, .pool = alloc->pool.slot, .constructed = made.constructed, .is_pages = made.is_pages};
+        blame(!objects_.try_emplace(out->slot, known).second);
       } else if (std::holds_alternative<Krealloc>(op)) {
         blame(out->slot != field_of<In>(op)->slot || !objects_.contains(out->slot));
       } else if (out != nullptr) {
@@ -275,7 +297,17 @@ class ObjectJudge {
       if (in != nullptr && objects_.contains(in->slot)) use(op, *in, gone);
       if (!is_for_objects(op)) continue;
       blame(program.kind == ContextKind::nmi);
-      blame(is_atomic && is.operator()<CacheCreate, CacheDestroy, CacheShrink>());
+      blame(is_atomic &&
+            (is.operator()<CacheCreate, CacheDestroy, CacheShrink, PoolResize, PoolDestroy>() || makes_pool(op)));
+      if (const auto* resize = std::get_if<PoolResize>(&op)) blame(resize->min_nr.value == 0);
+      if (const Of* of = field_of<Of>(op); of != nullptr && pools_.contains(of->slot)) {
+        blame(gone.contains(of->slot));
+        if (is.operator()<PoolDestroy>()) {
+          gone.insert(of->slot);
+          for (const auto& [slot, known] : objects_)
+            blame(known.pool == of->slot && !gone.contains(slot) && seen(program, slot, op));
+        }
+      }
       if (const Gfp* gfp = field_of<Gfp>(op)) {
         blame(is_atomic && (gfp->bits & subject::gfp_wait) != 0);
         blame((gfp->bits & (subject::gfp_highmem | subject::gfp_dma32 | subject::gfp_nofail)) != 0);
@@ -286,6 +318,11 @@ class ObjectJudge {
           gone.insert(of->slot);
           for (const auto& [slot, known] : objects_)
             blame(known.cache == of->slot && !gone.contains(slot) && seen(program, slot, op));
+          for (const Op& earlier : program.ops) {
+            if (&earlier == &op) break;
+            const auto* made = std::get_if<PoolCreateSlab>(&earlier);
+            blame(made != nullptr && made->cache.slot == of->slot && !gone.contains(made->out.slot));
+          }
         }
       }
     }
@@ -308,6 +345,11 @@ class ObjectJudge {
       blame(peek->at.value < 0 || static_cast<std::uint64_t>(peek->at.value) >= known.bytes);
     if (const auto* free = std::get_if<KfreeS>(&op)) blame(free->bytes.value != 0 && free->bytes.value != known.bytes);
     if (const auto* free = std::get_if<CacheFree>(&op)) blame(known.cache != free->cache.slot);
+    const auto* back = std::get_if<PoolFree>(&op);
+    blame(gives_up(op) && known.pool.has_value() != (back != nullptr));
+    blame(back != nullptr && known.pool != back->pool.slot);
+    blame(known.pool &&
+          (std::holds_alternative<Krealloc>(op) || (known.is_pages && std::holds_alternative<Ksize>(op))));
     if (const auto* move = std::get_if<Krealloc>(&op))
       known.bytes = std::min(known.bytes, move->bytes.value);  // whether it was granted or not
     if (!gives_up(op)) return;
@@ -317,7 +359,7 @@ class ObjectJudge {
 
   const Case& case_;
   std::map<Slot, Known> objects_;
-  std::map<Slot, Made> caches_;
+  std::map<Slot, Made> caches_, pools_;
   unsigned crimes_ = 0;
 };
 

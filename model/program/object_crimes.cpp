@@ -1,4 +1,4 @@
-// Misuse of objects and caches.
+// Misuse of objects, caches and pools.
 #include "model/program/crimes.h"
 #include "model/program/op_table.h"
 #include "model/program/random_parts.h"
@@ -133,6 +133,69 @@ void impossible_cache(Author& a) {
     default: return a.emit(CacheCreate{{a.fresh()}, {64}, {0}, {2}, {0}});
   }
 }
+Slot pool(Author& a, std::uint32_t min_nr = 2) {
+  const Slot slot = a.fresh();
+  a.emit(PoolCreateKmalloc{{slot}, {min_nr}, {some_bytes(a)}});
+  return slot;
+}
+Slot element_of(Author& a, Slot pool) {
+  const Slot slot = a.fresh();
+  a.emit(PoolAlloc{{slot}, {pool}, {GFP_ATOMIC}});
+  return slot;
+}
+void destroy_busy_pool(Author& a) {
+  const Slot p = pool(a), e = element_of(a, p);
+  a.emit(PoolDestroy{{p}});
+  if (a.random().percent(70)) a.emit(PoolFree{{e}, {p}});
+}
+void use_destroyed_pool(Author& a) {
+  const Slot p = pool(a);
+  a.emit(PoolDestroy{{p}});
+  switch (a.random().below(3)) {
+    case 0: return a.emit(PoolAlloc{{a.fresh()}, {p}, {GFP_ATOMIC}});
+    case 1: return a.emit(PoolResize{{p}, {3}, {GFP_KERNEL}});
+    default: return a.emit(PoolDestroy{{p}});
+  }
+}
+void wrong_pool(Author& a) {
+  const Slot right = pool(a), wrong = pool(a);
+  const Slot e = element_of(a, right);
+  if (a.random().percent(20)) element_of(a, wrong);
+  switch (a.random().below(4)) {
+    case 0: return a.emit(PoolFree{{object(a)}, {wrong}});
+    case 1: return a.emit(Kfree{{e}});
+    case 2: a.emit(PoolFree{{e}, {right}}); return a.emit(PoolFree{{e}, {right}});
+    default: return a.emit(PoolFree{{e}, {wrong}});
+  }
+}
+void impossible_pool(Author& a) {
+  switch (a.random().below(4)) {
+    case 0: return a.emit(PoolCreateKmalloc{{a.fresh()}, {1}, {0}});
+    case 1: return a.emit(PoolCreateKmalloc{{a.fresh()}, {0x8000'0000U + a.random().below(9)}, {64}});
+    case 2: return a.emit(PoolCreatePages{{a.fresh()}, {1}, {static_cast<std::uint8_t>(a.the_case().shape.orders)}});
+    default: return a.emit(PoolResize{{pool(a)}, {0}, {GFP_KERNEL}});
+  }
+}
+void pool_locked(Author& a) {
+  const Slot p = pool(a);
+  a.emit(PreemptDisable{});
+  switch (a.random().below(4)) {
+    case 0: a.emit(PoolAlloc{{a.fresh()}, {p}, {GFP_KERNEL}}); break;
+    case 1: a.emit(PoolResize{{p}, {3}, {GFP_ATOMIC}}); break;
+    case 2: a.emit(PoolDestroy{{p}}); break;
+    default: pool(a);
+  }
+  a.emit(PreemptEnable{});
+}
+void odd_flags_to_pool(Author& a) {
+  const Slot p = a.fresh();
+  if (a.random().percent(50)) {
+    a.emit(PoolCreatePages{{p}, {1}, {0}});
+  } else {
+    a.emit(PoolCreateKmalloc{{p}, {1}, {100}});
+  }
+  a.emit(PoolAlloc{{a.fresh()}, {p}, {GFP_ATOMIC | gfp_highmem}});
+}
 void wrong_zone(Author& a) {
   static constexpr gfp_t zones[] = {gfp_highmem, gfp_dma32};
   a.emit(Kmalloc{{a.fresh()}, {some_bytes(a)}, {GFP_ATOMIC | one_of(zones, a.random())}});
@@ -159,9 +222,10 @@ constexpr Crime anywhere[] = {double_free,     interior_free,   free_of_pages, f
                               free_of_nothing, pages_of_object, use_freed,     resize_freed,
                               write_outside,   write_outside,   lose,          wrong_zone,
                               wrong_size};
-constexpr Crime in_tasks[] = {double_free_to_cache, wrong_cache,  leave_unconstructed, destroy_busy,
-                              use_destroyed,        same_name,    impossible_cache,    wrong_dma,
-                              sleep_locked,         create_locked};
+constexpr Crime in_tasks[] = {double_free_to_cache, wrong_cache,     leave_unconstructed, destroy_busy,
+                              use_destroyed,        same_name,       impossible_cache,    wrong_dma,
+                              sleep_locked,         create_locked,   destroy_busy_pool,   use_destroyed_pool,
+                              wrong_pool,           impossible_pool, pool_locked,         odd_flags_to_pool};
 
 }  // namespace
 

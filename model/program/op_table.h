@@ -31,6 +31,13 @@ inline bool is_for_objects(const Op& op) {
   return op.index() >= op_index<Kmalloc>() && op.index() < op_index<PreemptDisable>();
 }
 
+inline bool makes_pool(const Op& op) {
+  return op.index() >= op_index<PoolCreateSlab>() && op.index() <= op_index<PoolCreatePages>();
+}
+inline bool is_for_pools(const Op& op) {
+  return op.index() >= op_index<PoolCreateSlab>() && op.index() <= op_index<PoolFree>();
+}
+
 Op default_op(std::size_t kind);  // kind < op_kinds; all fields at their defaults
 std::optional<std::size_t> find_op(std::string_view name);
 

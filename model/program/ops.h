@@ -7,7 +7,8 @@
 // An operation whose input slot was never filled is skipped, and so is one that would open a 33rd nested thing
 // (nesting_max: the machine's own counts are 8 bits wide). A slot stays filled after its block was freed: using it
 // again is a crime, and the oracle knows. What a slot holds decides, too: an operation on objects skips a slot with a
-// block of frames and the other way round, but for the releases, where that is a crime of its own.
+// block of frames and the other way round, but for the releases, where that is a crime of its own. An element of a pool
+// is an object, whatever it is made of.
 #pragma once
 
 #include <string_view>
@@ -131,6 +132,20 @@ struct CacheZalloc { Out out; Of cache; Gfp gfp; bool operator==(const CacheZall
   MT_OP("kmem_cache_zalloc", "the same, zeroed", &CacheZalloc::out, &CacheZalloc::cache, &CacheZalloc::gfp) };
 struct CacheFree { Of cache; In in; bool operator==(const CacheFree&) const = default;
   MT_OP("kmem_cache_free", "give an object back to its cache", &CacheFree::cache, &CacheFree::in) };
+struct PoolCreateSlab { Out out; Count min_nr; Of cache; bool operator==(const PoolCreateSlab&) const = default;
+  MT_OP("mempool_create_slab_pool", "a pool that sets aside so many objects of a cache", &PoolCreateSlab::out, &PoolCreateSlab::min_nr, &PoolCreateSlab::cache) };
+struct PoolCreateKmalloc { Out out; Count min_nr; Bytes bytes; bool operator==(const PoolCreateKmalloc&) const = default;
+  MT_OP("mempool_create_kmalloc_pool", "the same of kmalloc", &PoolCreateKmalloc::out, &PoolCreateKmalloc::min_nr, &PoolCreateKmalloc::bytes) };
+struct PoolCreatePages { Out out; Count min_nr; Order order; bool operator==(const PoolCreatePages&) const = default;
+  MT_OP("mempool_create_page_pool", "the same of blocks of 2^order frames, which are used as objects are", &PoolCreatePages::out, &PoolCreatePages::min_nr, &PoolCreatePages::order) };
+struct PoolDestroy { Of pool; bool operator==(const PoolDestroy&) const = default;
+  MT_OP("mempool_destroy", "give up a pool; it stays when elements are out", &PoolDestroy::pool) };
+struct PoolResize { Of pool; Count min_nr; Gfp gfp; bool operator==(const PoolResize&) const = default;
+  MT_OP("mempool_resize", "set aside more or fewer from now on", &PoolResize::pool, &PoolResize::min_nr, &PoolResize::gfp) };
+struct PoolAlloc { Out out; Of pool; Gfp gfp; bool operator==(const PoolAlloc&) const = default;
+  MT_OP("mempool_alloc", "an element; with a flag that allows to wait it comes, sooner or later", &PoolAlloc::out, &PoolAlloc::pool, &PoolAlloc::gfp) };
+struct PoolFree { In in; Of pool; bool operator==(const PoolFree&) const = default;
+  MT_OP("mempool_free", "give an element back to its pool", &PoolFree::in, &PoolFree::pool) };
 struct Link { In in; Of to; bool operator==(const Link&) const = default;
   MT_OP("link", "the owner stores the address of another object in the first word of its own", &Link::in, &Link::to) };
 
@@ -173,7 +188,8 @@ using Op =
                  GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
                  DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
                  Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink,
-                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, Link, PreemptDisable, PreemptEnable,
+                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, PoolCreateSlab, PoolCreateKmalloc,
+                 PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable,
                  LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
                  MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
                  NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;

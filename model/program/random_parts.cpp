@@ -93,8 +93,18 @@ Op object_op_on(Case& c, const Op& allocation, Random& random) {
       op_index<Kfree>(),  op_index<Kfree>(),    op_index<Kfree>(), op_index<CacheFree>(), op_index<CacheFree>(),
       op_index<Kzfree>(), op_index<Krealloc>(), op_index<Ksize>(), op_index<Fill>(),      op_index<CheckContents>(),
       op_index<Poke>(),   op_index<Peek>(),     op_index<Link>(),  op_index<Forget>()};
-  const bool cache = std::holds_alternative<CacheCreate>(allocation);
-  Op op = default_op(cache ? one_of(with_cache, random) : one_of(with_object, random));
+  static constexpr std::size_t with_pool[] = {op_index<PoolAlloc>(),  op_index<PoolAlloc>(),   op_index<PoolAlloc>(),
+                                              op_index<PoolResize>(), op_index<PoolDestroy>(), op_index<PoolFree>()};
+  static constexpr std::size_t with_element[] = {op_index<PoolFree>(), op_index<PoolFree>(), op_index<PoolFree>(),
+                                                 op_index<PoolFree>(), op_index<Fill>(),     op_index<CheckContents>(),
+                                                 op_index<Peek>(),     op_index<Poke>(),     op_index<Ksize>(),
+                                                 op_index<Kfree>(),    op_index<Forget>()};
+  const bool pool = makes_pool(allocation);
+  const bool cache = pool || std::holds_alternative<CacheCreate>(allocation);  // the slot is what it is done with
+  Op op = default_op(pool                                            ? one_of(with_pool, random)
+                     : cache                                         ? one_of(with_cache, random)
+                     : std::holds_alternative<PoolAlloc>(allocation) ? one_of(with_element, random)
+                                                                     : one_of(with_object, random));
   randomise_fields(c, op, random);
   const Slot slot = field_of<Out>(allocation)->slot;
   if (In* in = field_of<In>(op); in != nullptr && !cache)
@@ -147,6 +157,8 @@ Site likely_site(const Op& op, Random& random) {
   static constexpr Site objects[] = {"slab.alloc", "slab.lock",  "slab.unlock",    "slab.refill", "slab.grow",
                                      "slab.flush", "irq.enable", "preempt.enable", "page.alloc",  "zone.unlock"};
   if (random.percent(30)) return "op";
+  static constexpr Site pools[] = {"mempool.lock", "mempool.lock", "mempool.unlock", "slab.alloc", "page.alloc"};
+  if (is_for_pools(op) && random.percent(60)) return one_of(pools, random);
   if (is_for_objects(op)) return one_of(objects, random);
   if (field_of<Gfp>(op)) return one_of(alloc, random);
   if (field_of<In>(op)) return one_of(release, random);
@@ -180,8 +192,10 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
     }
   }
   const bool has_objects = c.shape.objects != machine::ObjectLayer::none;
-  static constexpr std::size_t makers[] = {op_index<Kmalloc>(),    op_index<Kmalloc>(),     op_index<Kzalloc>(),
-                                           op_index<CacheAlloc>(), op_index<CacheCreate>(), op_index<Kcalloc>()};
+  static constexpr std::size_t makers[] = {
+      op_index<Kmalloc>(),    op_index<Kmalloc>(),           op_index<Kzalloc>(),
+      op_index<CacheAlloc>(), op_index<CacheCreate>(),       op_index<Kcalloc>(),
+      op_index<PoolAlloc>(),  op_index<PoolCreateKmalloc>(), op_index<PoolCreatePages>()};
   const std::size_t kinds = dice < 75 ? op_index<FreePagesOf>() : op_kinds;  // allocations come first in the variant
   Op op = default_op(has_objects && random.percent(55) ? one_of(makers, random)
                                                        : random.below(static_cast<std::uint32_t>(kinds)));

@@ -53,7 +53,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   left_.assign(programs, 0);
   if (orphans_.size() < programs) orphans_.resize(programs);
   for (auto& orphans : orphans_) orphans.clear();
-  for (auto* lists : {&lost_, &caches_}) {
+  for (auto* lists : {&lost_, &caches_, &pool_handles_}) {
     if (lists->size() < programs) lists->resize(programs);
     for (auto& list : *lists) list.clear();
   }
@@ -62,6 +62,8 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   objects_ = nullptr;
   debug_ = nullptr;
   objects_view_ = nullptr;
+  pools_ = nullptr;
+  pools_view_ = nullptr;
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
@@ -139,7 +141,7 @@ void Executor::audit_if_due() {
 void Executor::audit() {
   if (options_.audit_every == audit_never) return;
   if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
-  if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_));
+  if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_));
 }
 
 // --- blocks

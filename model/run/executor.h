@@ -17,6 +17,7 @@
 
 #include "allocator/machine/machine.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 #include "model/program/case.h"
@@ -27,15 +28,16 @@ namespace memtorture::run {
 // What the owner of a block last wrote.
 enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
 
-enum class Held : std::uint8_t { nothing, block, object, cache };
+enum class Held : std::uint8_t { nothing, block, object, cache, pool };
 
 struct Holding {  // one slot
   Held what = Held::nothing;
-  std::uint8_t ctor = 0;      // of a cache, or the cache of an object: what constructed objects hold; 0: no constructor
-  std::uint64_t address = 0;  // of an object; handle of a cache
+  std::uint8_t ctor = 0;  // of a cache or pool, or that of an object: what constructed objects hold; 0: no constructor
+  bool is_pages = false;  // an element of a page pool, or such a pool
+  std::uint64_t address = 0;  // of an object; handle of a cache or pool
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
-  std::uint64_t bytes = 0;       // asked for: alloc_pages_exact, objects; of an object of a cache: what it was made for
+  std::uint64_t bytes = 0;  // asked for: alloc_pages_exact, objects; of a cache or pool: what one of its objects has
   std::uint32_t references = 0;  // 0: given up; see add_references()
   std::uint8_t order = 0;
   bool compound = false;
@@ -76,8 +78,9 @@ class Executor {
              machine::Machine& machine);
   // After start(); without it there are none. debug, view: null when the subject has no such thing.
   void use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view);
-  std::span<const machine::Strand> strands();  // one a program
-  machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
+  void use_pools(subject::Mempools& pools, subject::MempoolsView* view);  // after use_objects(); view: as there
+  std::span<const machine::Strand> strands();                             // one a program
+  machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
 
   void audit();  // quiescent points only
@@ -144,6 +147,7 @@ class Executor {
     std::uint64_t bytes;
     bool zeroed = false;
     std::uint8_t ctor = 0;
+    bool is_pages = false;
   };
   void granted_object(program::Out out, std::uint64_t address, const Asked& asked);
   template <class Allocate>
@@ -167,6 +171,12 @@ class Executor {
   bool watched_outside(std::uint64_t address) const;
   void scan_leaks();
   void clean_up_objects();
+
+  // Pools (executor_pools.cpp).
+  Holding* pool(program::Of of);
+  void create_pool(program::Out out, program::Count min_nr, const subject::PoolBackend& backend,
+                   const Holding& element);
+  void clean_up_pools();
 
  public:
   // One overload an operation; called by execute() in the context of the program.
@@ -219,6 +229,13 @@ class Executor {
   MT_EXECUTE(CacheAllocNode);
   MT_EXECUTE(CacheZalloc);
   MT_EXECUTE(CacheFree);
+  MT_EXECUTE(PoolCreateSlab);
+  MT_EXECUTE(PoolCreateKmalloc);
+  MT_EXECUTE(PoolCreatePages);
+  MT_EXECUTE(PoolDestroy);
+  MT_EXECUTE(PoolResize);
+  MT_EXECUTE(PoolAlloc);
+  MT_EXECUTE(PoolFree);
   MT_EXECUTE(Link);
   MT_EXECUTE(PreemptDisable);
   MT_EXECUTE(PreemptEnable);
@@ -258,6 +275,8 @@ class Executor {
   subject::Objects* objects_ = nullptr;
   subject::ObjectDebug* debug_ = nullptr;
   subject::ObjectsView* objects_view_ = nullptr;
+  subject::Mempools* pools_ = nullptr;
+  subject::MempoolsView* pools_view_ = nullptr;
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;
   std::vector<Nesting> nesting_;  // one a program
@@ -267,6 +286,7 @@ class Executor {
   std::vector<std::vector<machine::Pfn>> orphans_;  // by program: live blocks, or parts of blocks, that no slot names
   std::vector<std::vector<std::uint64_t>> lost_;    // by program: the same for objects
   std::vector<std::vector<std::uint64_t>> caches_;  // by program: what it created
+  std::vector<std::vector<subject::PoolHandle>> pool_handles_;  // the same
   std::vector<std::deque<Constructor>> constructors_;
   std::uint32_t operations_in_flight_ = 0;
   std::uint32_t operations_since_audit_ = 0;

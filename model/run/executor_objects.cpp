@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "model/run/executor.h"
+#include "model/run/executor_objects.h"
 
 namespace memtorture::run {
 
@@ -147,6 +147,7 @@ void Executor::granted_object(Out out, std::uint64_t address, const Asked& asked
   if (address != 0 && (inside || !is_object)) {
     Holding& holding = refill(out, {.what = Held::object,
                                     .ctor = asked.ctor,
+                                    .is_pages = asked.is_pages,
                                     .address = address,
                                     .bytes = is_object ? asked.bytes : 0,
                                     .references = 1,
@@ -157,13 +158,6 @@ void Executor::granted_object(Out out, std::uint64_t address, const Asked& asked
     if (is_object && asked.ctor == 0) stamp_object(holding);
   }
   audit_if_due();
-}
-
-template <class Allocate>
-void Executor::allocate_object(Out out, const Asked& asked, Allocate&& allocate) {
-  if (objects_ == nullptr) return skip();
-  begin();
-  granted_object(out, allocate(), asked);
 }
 
 void Executor::operator()(const Kmalloc& op) {
@@ -226,23 +220,6 @@ void Executor::give_up_object(Holding& holding) {
   if (holding.bytes == 0 || holding.written == Written::unknown) return;
   verify_object(holding);
   restore_constructed(holding);
-}
-
-template <class Release>
-void Executor::release_object(In in, Release&& call) {
-  if (objects_ == nullptr) return skip();
-  if (const Holding* block = holding(in); block != nullptr) {  // a crime: pages are no object
-    if (!exists(frame_of(*block, in), 1) || is_high(frame_of(*block, in))) return skip();
-    begin();
-    call(machine_->ram().address_of(frame_of(*block, in)));
-    return end();
-  }
-  Holding* held = object(in);
-  if (held == nullptr) return skip();
-  if (in.offset == 0) give_up_object(*held);
-  begin();
-  call(held->address + in.offset);
-  end();
 }
 
 void Executor::operator()(const Kfree& op) {
@@ -368,7 +345,7 @@ void Executor::operator()(const Link& op) {
   Holding* held = object(op.in);
   const Holding* to = object({op.to.slot, 0});
   if (held == nullptr || to == nullptr || op.in.offset != 0 || held->references == 0 || held->ctor != 0 ||
-      held->bytes < sizeof to->address)
+      held->is_pages || held->bytes < sizeof to->address)
     return skip();
   begin();
   watch(held->address, sizeof to->address, subject::Access::write);
@@ -391,6 +368,8 @@ void Executor::scan_leaks() {
     if (holding.what == Held::object) add(holding.address);
   }
   for (const auto& lost : lost_) std::ranges::for_each(lost, add);
+  for (const auto& handles : pool_handles_)
+    std::ranges::copy_if(handles, std::back_inserter(roots), [&](auto handle) { return oracle_.is_pool(handle); });
   Event event = Tape::here(EventKind::call);
   event.detail = oracle::clean_up_leak_scan;
   tape_.emit(event);
@@ -399,7 +378,7 @@ void Executor::scan_leaks() {
   tape_.emit(event);
 }
 
-// Objects before the caches that they are of. A cache with an object that was lost on purpose stays.
+// Objects before the pools and caches that they are of. A cache with an object that was lost on purpose stays.
 void Executor::clean_up_objects() {
   if (objects_ == nullptr) return;
   scan_leaks();
@@ -413,13 +392,18 @@ void Executor::clean_up_objects() {
     const auto live = oracle_.live_object(address);
     if (!live) return;
     call(oracle::clean_up_object, address);
-    live->cache != 0 ? objects_->kmem_cache_free(live->cache, address) : objects_->kfree(address);
+    if (live->pool != 0) {
+      pools_->mempool_free(address, live->pool);
+    } else {
+      live->cache != 0 ? objects_->kmem_cache_free(live->cache, address) : objects_->kfree(address);
+    }
     tape_.emit(Tape::here(EventKind::result));
   };
   for (const Holding& holding : slots_) {
     if (holding.what == Held::object) free_one(holding.address);
   }
   for (const auto& lost : lost_) std::ranges::for_each(lost, free_one);
+  clean_up_pools();
   for (const auto& handles : caches_) {
     for (const std::uint64_t handle : handles) {
       if (!oracle_.is_empty_cache(handle)) continue;

@@ -42,15 +42,17 @@ bool tells_a_number(const program::Op& op) {
 
 std::string object_result_text(const Case& the_case, const program::Op& op, const Event& event) {
   const bool cache = std::holds_alternative<program::CacheCreate>(op);
+  const bool pool = program::makes_pool(op);
   if (program::field_of<program::Out>(op) == nullptr) {
-    const bool tells = std::holds_alternative<program::Ksize>(op) || std::holds_alternative<program::CacheSize>(op) ||
-                       std::holds_alternative<program::CacheShrink>(op) ||
-                       std::holds_alternative<program::CacheDestroy>(op);
+    const bool tells =
+        std::holds_alternative<program::Ksize>(op) || std::holds_alternative<program::CacheSize>(op) ||
+        std::holds_alternative<program::CacheShrink>(op) || std::holds_alternative<program::CacheDestroy>(op) ||
+        std::holds_alternative<program::PoolResize>(op) || std::holds_alternative<program::PoolDestroy>(op);
     return tells ? fmt::format("= {}", static_cast<std::int64_t>(event.value)) : "";
   }
   if (event.value == 0) return "= refused";
   if (event.value == subject::zero_size_ptr) return "= ZERO_SIZE_PTR";
-  if (cache) return fmt::format("= cache {:#x}", event.value);
+  if (cache || pool) return fmt::format("= {} {:#x}", cache ? "cache" : "pool", event.value);
   const std::uint64_t within = event.value & (the_case.shape.page_bytes() - 1);
   std::string text = fmt::format("= {}/{:#x}", frame_name(the_case.shape, event.pfn), within);
   if (event.value2 != ~std::uint64_t{0}) text += fmt::format(", byte {} is not what it has to be", event.value2);
@@ -162,6 +164,8 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
         fmt::format_to(out, "cpu{} harness: frees the object at {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_cache) {
         fmt::format_to(out, "cpu{} harness: destroys cache {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_pool) {
+        fmt::format_to(out, "cpu{} harness: destroys pool {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_leak_scan) {
         fmt::format_to(out, "cpu{} harness: looks for leaks\n", event.cpu);
       } else if (event.op == harness_op) {
