@@ -30,6 +30,7 @@ class Injector {
 
   // Call it once per visit of `site`. size: what Rule.space counts (pages for page sites). Where nothing can fail,
   // visits are not counted: nobody is there to name one.
+  bool has_rules() const { return !rules_.empty(); }
   bool should_fail(machine::Site site, std::uint64_t size, subject::gfp_t gfp, unsigned order) {
     if (rules_.empty() && !machine::this_machine().may_depart()) [[likely]]
       return false;

@@ -47,4 +47,10 @@ bool Kernel::boot_objects() {
   return step.done;
 }
 
+std::uint64_t Kernel::kmalloc_late(std::uint64_t bytes, gfp_t gfp) {
+  return k12_ ? buckets_.kmalloc(bytes, gfp) : slab_.kmalloc(bytes, gfp);
+}
+
+void Kernel::kfree_late(std::uint64_t object) { k12_ ? buckets_.kfree(object) : slab_.kfree(object); }
+
 }  // namespace memtorture::kernel

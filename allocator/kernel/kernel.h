@@ -19,6 +19,7 @@
 #include "allocator/page/page_alloc.h"
 #include "allocator/slab/k12.h"
 #include "allocator/slab/mempool.h"
+#include "allocator/slab/quick.h"
 #include "allocator/slab/slab.h"
 #include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
@@ -112,9 +113,10 @@ class Kernel final : public subject::Pages,
   }
   void kmem_cache_free(CacheHandle cache, std::uint64_t object) override { slab_.kmem_cache_free(cache, object); }
   std::uint64_t kmalloc(std::uint64_t bytes, gfp_t gfp) override {
-    if (k12_) [[unlikely]]
-      return buckets_.kmalloc(bytes, gfp);
-    return slab_.kmalloc(bytes, gfp);
+    const std::uint64_t object = slab_.kmalloc_quick(bytes, gfp);
+    if (object == 0) [[unlikely]]
+      return kmalloc_late(bytes, gfp);
+    return object;
   }
   std::uint64_t kzalloc(std::uint64_t bytes, gfp_t gfp) override {
     if (k12_) [[unlikely]]
@@ -147,9 +149,8 @@ class Kernel final : public subject::Pages,
     return slab_.ksize(object);
   }
   void kfree(std::uint64_t object) override {
-    if (k12_) [[unlikely]]
-      return buckets_.kfree(object);
-    return slab_.kfree(object);
+    if (!slab_.kfree_quick(object)) [[unlikely]]
+      kfree_late(object);
   }
   void kfree_s(std::uint64_t object, std::uint64_t bytes) override {
     if (k12_) [[unlikely]]
@@ -210,6 +211,9 @@ class Kernel final : public subject::Pages,
   slab::SlabAllocator slab_{machine_, faults_, pages_};
   slab::PoolAllocator mempools_{machine_, pages_, slab_};
   slab::BucketAllocator buckets_{machine_, faults_, pages_};
+  [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);
+  [[gnu::noinline]] void kfree_late(std::uint64_t object);
+
   bool k12_ = false;  // buckets_ serves kmalloc, and there are no caches
   subject::PagesTrace* trace_ = nullptr;
   std::span<const fault::Rule> rules_;

@@ -40,6 +40,7 @@ struct Context {
   ContextKind kind = ContextKind::task;
   std::uint8_t cpu = 0;  // where it runs now
   IrqFlag irqs = IrqFlag::on;
+  bool watched = true;  // engine: somebody else may run at a point, or wants to decide about points or faults
   std::uint32_t preempt_count = 0;
   std::uint32_t flags = 0;  // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
@@ -47,7 +48,15 @@ struct Context {
   std::uint32_t quota = 0;  // engine: points left before it wants to look at the step budget
   // Visits of each site during this operation; they saturate. As many counters as fill whole cache lines.
   std::array<std::uint16_t, (site_count + 31) / 32 * 32> visits{};
+
+  // It may sleep, and nothing but the next `points` points lies between it and whatever it does: they pass. So a
+  // function that has this may leave out what it would do against others, if it takes its points from the quota.
+  bool undisturbed(std::uint32_t points) const {
+    const unsigned held_off_or_watched = static_cast<unsigned>(irqs) | static_cast<unsigned>(watched) << 8;  // one load
+    return preempt_count == 0 && held_off_or_watched == 0 && quota > points;
+  }
 };
+static_assert(static_cast<unsigned>(IrqFlag::on) == 0, "Context::undisturbed");
 
 // Set by the engine at every switch. The only thread_local of the machine (style.md: engines may).
 extern constinit thread_local Context* current_context;

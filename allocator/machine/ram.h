@@ -41,9 +41,8 @@ class Ram {
   // The linear map of domain.md 8: address of a frame for the simulated kernel, and back (no_pfn: outside).
   std::uint64_t address_of(Pfn pfn) const { return linear_base + (std::uint64_t{pfn} << page_shift_); }
   Pfn pfn_of(std::uint64_t address) const {
-    const std::uint64_t offset = address - linear_base;
-    return address < linear_base || (offset >> page_shift_) >= frames_ ? no_pfn
-                                                                       : static_cast<Pfn>(offset >> page_shift_);
+    const std::uint64_t offset = address - linear_base;  // of an address below: more than RAM can have
+    return (offset >> page_shift_) >= frames_ ? no_pfn : static_cast<Pfn>(offset >> page_shift_);
   }
 
   // The byte at an address of a frame that this run has touched already (frame, fill, clear_frame); the frames behind
@@ -53,6 +52,7 @@ class Ram {
   static constexpr std::byte power_on_byte{0xdb};
   // Simulated kernel addresses, equal in every run (never the host's).
   static constexpr std::uint64_t linear_base = 0xffff'8800'0000'0000;
+  static_assert((-linear_base >> 13) > ~Pfn{0}, "pfn_of: also with pages of 8 KiB");
 
  private:
   std::byte* bytes_;           // ram_bytes_max of address space

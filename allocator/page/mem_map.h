@@ -32,6 +32,7 @@ class MemMap {
   // The first touch of all, at boot. Written without looking first: that would cost fresh host memory a second page
   // fault.
   void open(Pfn pfn);
+  bool is_touched(Pfn pfn) const { return pages_[pfn].generation == generation_; }
   // For a page that this run has touched: whatever is on a list.
   Page& touched(Pfn pfn) { return pages_[pfn]; }
   const boot::MemoryMap& memory() const { return memory_; }

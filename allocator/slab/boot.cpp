@@ -35,7 +35,8 @@ struct GeneralName {
 
 void SlabAllocator::reset() {
   up_ = false;
-  kmalloc_max_ = 0;
+  kmalloc_max_ = kmalloc_quick_max_ = 0;
+  last_ = {};
   chain_ = 0;
   cache_cache_ = nullptr;
   chain_mutex_.reset();
@@ -61,6 +62,7 @@ bool SlabAllocator::boot(boot::Bank& bank) {
   boot_cache_cache(bank);
   up_ = boot_general_caches(bank);
   if (!up_) abandon_boot();
+  if (up_ && nodes_ == 1 && letters_ == 0) kmalloc_quick_max_ = kmalloc_max_;
   return up_;
 }
 

@@ -111,6 +111,24 @@ TEST(Geometry, DebuggingEnlargesTheBuffer) {
   EXPECT_EQ(user->buffer_size, 100u + 4);
 }
 
+// The quick paths take a buffer for its object, and the other way round.
+TEST(Geometry, OnlyWhatACheckNeedsStandsBeforeAnObject) {
+  constexpr slab_flags_t checks = SLAB_RED_ZONE | SLAB_KASAN;
+  unsigned with_offset = 0;
+  for (const slab_flags_t flags : {slab_flags_t{0}, SLAB_RED_ZONE, SLAB_POISON, SLAB_STORE_USER, SLAB_KASAN}) {
+    for (const slab_flags_t more : {slab_flags_t{0}, SLAB_HWCACHE_ALIGN, SLAB_STORE_USER, SLAB_DEBUG_FREE}) {
+      for (const std::uint32_t bytes : {1, 8, 100, 512, 3000, 5000}) {
+        const auto geometry = geometry_for(bits64, bytes, 0, flags | more);
+        ASSERT_TRUE(geometry);
+        if (geometry->object_offset == 0) continue;
+        ++with_offset;
+        EXPECT_NE(geometry->flags & checks, 0u) << bytes;
+      }
+    }
+  }
+  EXPECT_NE(with_offset, 0u);
+}
+
 TEST(Geometry, DebuggingIsDroppedWhereTheAlignmentForbidsIt) {
   const auto g = geometry_for(bits64, 100, 64, SLAB_RED_ZONE | SLAB_STORE_USER | SLAB_POISON);
   EXPECT_EQ(g->flags, std::uint32_t{SLAB_POISON});

@@ -5,6 +5,7 @@
 //   grow.cpp        slabs: pages, descriptor, constructor  create.cpp   create, destroy, shrink
 //   arrays.cpp      a cache's arrays and node structures   reap.cpp     the periodic reaper, draining
 //   kmalloc.cpp     general caches                         boot.cpp     bootstrap
+//   quick.h         kmalloc and kfree with nothing in the way; for whoever calls them from outside
 //   debug*.cpp      what checked caches do besides         access.cpp, leak_scan.cpp    the debug facet
 //
 // Locks, outermost first: chain mutex > array or alien lock of one cache > list_lock > the page layer's. The mutex is
@@ -58,6 +59,9 @@ class SlabAllocator {
   Address krealloc(Address object, std::uint64_t bytes, gfp_t gfp);
   std::uint64_t ksize(Address object);
   void kfree(Address object);
+  // The same where nothing is in the way (quick.h). 0, false: something is, and nothing was done.
+  Address kmalloc_quick(std::uint64_t bytes, gfp_t gfp);
+  bool kfree_quick(Address object);
   void kzfree(Address object);
 
   // --- the debug facet (contracts: subject/debug.h) ----------------------------------------------------------------
@@ -282,6 +286,11 @@ class SlabAllocator {
 
   machine::Ram& ram() { return machine_.ram(); }
   unsigned numa_node_id() const { return cpu_node_[machine::raw_smp_processor_id()]; }
+  // Once booted, arrays are in the linear map.
+  ArrayCache& linear_array(KmemCache& cache, unsigned cpu) {
+    return *reinterpret_cast<ArrayCache*>(cache.array()[cpu] + linear_to_host_);
+  }
+  KmemCache* unchecked_cache_of(Pfn pfn);
   ArrayCache& cpu_array(KmemCache& cache, unsigned cpu) { return array_at(cache.array()[cpu]); }
   bool reject_nmi(gfp_t gfp) { return machine::in_nmi() && report_nmi(gfp); }
   [[clang::preserve_most, gnu::cold, gnu::noinline]] static bool report_nmi(gfp_t gfp);  // true
@@ -300,7 +309,8 @@ class SlabAllocator {
   bool concurrent_ = false;  // several host threads
   unsigned nodes_ = 1, cpus_ = 1;
   gfp_t thisnode_ = 0;             // GFP_THISNODE where there are nodes
-  std::uint64_t kmalloc_max_ = 0;  // 0 until boot
+  std::uint64_t kmalloc_max_ = 0;        // 0 until boot
+  std::uint64_t kmalloc_quick_max_ = 0;  // ... and for ever where general caches are checked or there are nodes
   Platform platform_;
   KmemCache* cache_cache_ = nullptr;
   KmemCache* general_[2][size_classes_max] = {};  // plain, DMA
@@ -309,6 +319,10 @@ class SlabAllocator {
   std::uint8_t cpu_node_[machine::cpus_max] = {};
   std::uint8_t reap_node_[machine::cpus_max] = {};  // whose alien array the CPU's reaper empties next
   std::atomic<std::uint64_t> slab_pages_[2] = {};
+  struct {
+    Address object = 0;
+    ArrayCache* array = nullptr;
+  } last_;  // what kmalloc_quick handed out, and from where
   debug::Books books_;
   std::uint8_t letters_ = 0;                   // the machine's checks
   std::atomic<std::uint8_t> checks_seen_ = 0;  // ... and those of every cache made since boot

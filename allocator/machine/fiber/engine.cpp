@@ -60,7 +60,10 @@ Fiber& Engine::add(const machine::Strand& strand) {
 void Engine::set_alone() {
   // On two CPUs a single task could still migrate.
   const bool alone = !chooser_->may_depart() || (fibers_.size() == 1 && machine_.shape().cpus == 1);
-  for (Fiber* fiber : fibers_) fiber->alone = alone;
+  for (Fiber* fiber : fibers_) {
+    fiber->alone = alone;
+    fiber->watched = chooser_->may_depart();
+  }
 }
 
 RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser, const Limits& limits) {
@@ -92,7 +95,7 @@ RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser
 
 void Engine::run_alone(void (*f)(void*), void* arg) {
   Context* const before = current_context;
-  static_cast<Context&>(driver_) = Context{.machine = &machine_, .id = no_context};
+  static_cast<Context&>(driver_) = Context{.machine = &machine_, .id = no_context, .watched = false};
   driver_.quota = ~0u;
   running_ = &driver_;
   current_context = &driver_;
