@@ -36,6 +36,7 @@ class Reporter final : public benchmark::ConsoleReporter {
     rate("points/s, every other one a switch", "BM_point_with_decided_switch", "");
     rate("kmalloc + kfree, pairs/s", "BM_kmalloc_pairs", "");
     rate("kmalloc and kfree, 64 live objects, pairs/s", "BM_kmalloc_mix", "");
+    rate("512 times kmalloc, then kfree in another order, pairs/s", "BM_kmalloc_batch", "");
     rate("kmem_cache_alloc + kmem_cache_free, pairs/s", "BM_kmem_cache_pairs", "");
     rate("lockstep object operations/s", "BM_objects_lockstep", "3 M");
     rate("... with all checks", "BM_objects_lockstep_all_checks", "0.5 M");
@@ -56,6 +57,8 @@ class Reporter final : public benchmark::ConsoleReporter {
     ratio("kmalloc + kfree / mimalloc", "BM_kmalloc_pairs", "BM_mimalloc_pairs", ">= 0.5");
     ratio("64 live objects, kmalloc / glibc", "BM_kmalloc_mix", "BM_glibc_mix", "> 1");
     ratio("64 live objects, kmalloc / mimalloc", "BM_kmalloc_mix", "BM_mimalloc_mix", ">= 0.5");
+    ratio("512 at once, kmalloc / glibc", "BM_kmalloc_batch", "BM_glibc_batch", "> 1");
+    ratio("512 at once, kmalloc / mimalloc", "BM_kmalloc_batch", "BM_mimalloc_batch", ">= 0.5");
     const char *one_cpu = "BM_threads_mix/1/process_time/real_time",
                *two_cpus = "BM_threads_mix/2/process_time/real_time";
     ratio("thread engine, two CPUs / one", two_cpus, one_cpu, ">= 1.7 idle");

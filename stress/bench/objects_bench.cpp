@@ -92,6 +92,21 @@ void mix(benchmark::State& state, Allocator& allocator) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(sequence.size()));
 }
 
+// More than arrays hold, so that slabs and lists take part.
+template <class Allocator>
+void batch(benchmark::State& state, Allocator& allocator) {
+  constexpr std::uint32_t count = 512;
+  const std::vector<Replacement> sequence = replacements(count);
+  const std::vector<std::uint32_t> order = shuffled(count);
+  std::array<decltype(allocator.allocate(0)), count> blocks;
+  for (auto _ : state) {
+    for (std::uint32_t i = 0; i != count; ++i) blocks[i] = allocator.allocate(sequence[i].bytes);
+    benchmark::DoNotOptimize(blocks);
+    for (const std::uint32_t i : order) allocator.release(blocks[i]);
+  }
+  state.SetItemsProcessed(state.iterations() * count);
+}
+
 // Runs f(state, kernel) as the only strand of a machine.
 template <class F>
 void on_machine(benchmark::State& state, F f) {
@@ -160,6 +175,27 @@ void BM_mimalloc_mix(benchmark::State& state) {
   mix(state, allocator);
 }
 BENCHMARK(BM_mimalloc_mix);
+
+void BM_kmalloc_batch(benchmark::State& state) {
+  on_machine(state, [](benchmark::State& s, kernel::Kernel& kernel) {
+    Kmalloc allocator{kernel};
+    batch(s, allocator);
+  });
+}
+BENCHMARK(BM_kmalloc_batch);
+
+void BM_glibc_batch(benchmark::State& state) {
+  Glibc allocator;
+  batch(state, allocator);
+}
+BENCHMARK(BM_glibc_batch);
+
+void BM_mimalloc_batch(benchmark::State& state) {
+  Mimalloc allocator;
+  if (!allocator.is_there()) return state.SkipWithError("no libmimalloc: ci/setup installs it");
+  batch(state, allocator);
+}
+BENCHMARK(BM_mimalloc_batch);
 
 void BM_kmem_cache_pairs(benchmark::State& state) {
   on_machine(state, [](benchmark::State& s, kernel::Kernel& kernel) {

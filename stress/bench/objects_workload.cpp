@@ -44,6 +44,17 @@ std::vector<Replacement> replacements(std::uint32_t count) {
   return all;
 }
 
+std::vector<std::uint32_t> shuffled(std::uint32_t count) {
+  Random random(2);
+  std::vector<std::uint32_t> order(count);
+  for (std::uint32_t i = 0; i != count; ++i) {
+    const std::uint32_t at = random.below(i + 1);
+    order[i] = order[at];
+    order[at] = i;
+  }
+  return order;
+}
+
 Case objects_case(const machine::Shape& shape, std::uint32_t operations) {
   Case the_case;
   the_case.shape = shape;

@@ -39,6 +39,8 @@ struct Replacement {
 };
 inline constexpr std::uint32_t blocks_live = 64, block_bytes_min = 16, block_bytes_max = 1024;
 std::vector<Replacement> replacements(std::uint32_t count);  // the same at every call
+// 0 .. count - 1 in a random order that is the same at every call.
+std::vector<std::uint32_t> shuffled(std::uint32_t count);
 
 // The same mix as a program: kmalloc, and one in four from one of two caches.
 program::Case objects_case(const machine::Shape& shape, std::uint32_t operations = 50'000);
