@@ -13,7 +13,7 @@ endfunction()
 
 # --- tests beside what they test -------------------------------------------------------------------------------------
 mt_tests(allocator_tests FOLDERS allocator LIBRARIES ${mt_everything})
-mt_tests(model_tests FOLDERS model LIBRARIES ${mt_everything})
+mt_tests(model_tests FOLDERS model LIBRARIES mt_examples ${mt_everything})
 
 # --- stress/threads: the thread engine under ThreadSanitizer ---------------------------------------------------------
 if(MT_ENGINE STREQUAL thread)
