@@ -50,6 +50,10 @@ class RandomChooser final : public machine::Chooser {
  public:
   RandomChooser(std::uint64_t seed, RandomRates rates, std::span<const machine::Departure> schedule = {});
   static RandomRates swarm_rates(std::uint64_t seed);
+  // With rates of 0 and no schedule the run is a straight one, which takes the subject's short ways, too.
+  bool may_depart() const override {
+    return rates_.switch_permille != 0 || rates_.fault_permille != 0 || schedule_.may_depart();
+  }
   bool interested(const machine::Moment& moment) override;
   std::uint32_t choose(const machine::Moment& moment, std::span<const machine::Option> options) override;
   bool roll(const machine::Moment& moment, std::uint32_t percent) override;
