@@ -33,7 +33,9 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   void fs_called() override { ++fs_calls; }
   void fault_fired(machine::Site site) override { faults.push_back(site); }
   void oom_killed(std::uint32_t pages) override { killed += pages; }
-  void layer_requests(gfp_t gfp, unsigned order, int nid) override { requests.push_back({gfp, order, nid}); }
+  void layer_requests(gfp_t gfp, unsigned order, int nid, std::uint64_t) override {
+    requests.push_back({gfp, order, nid});
+  }
   void layer_granted(Pfn pfn) override { requests.back().granted = pfn; }
   void layer_releases(Pfn pfn, unsigned order) override { releases.emplace_back(pfn, order); }
 

@@ -49,7 +49,7 @@ std::uint32_t SlabAllocator::next_colour_offset(KmemCache& cache, unsigned node)
 Pfn SlabAllocator::get_pages(KmemCache& cache, gfp_t gfp, unsigned node) {
   gfp = (gfp & (reclaim_mask | constraint_mask)) | cache.gfpflags;
   if (kind_of(cache) == subject::SlabPages::reclaimable) gfp |= subject::gfp_reclaimable;
-  pages_.trace().layer_requests(gfp, cache.order, static_cast<int>(node));
+  pages_.trace().layer_requests(gfp, cache.order, static_cast<int>(node), cache.self);
   const Pfn first = pages_.alloc_pages_node(static_cast<int>(node), gfp, cache.order);
   pages_.trace().layer_granted(first);
   if (first == no_pfn) return no_pfn;

@@ -6,12 +6,13 @@
 
 #include "allocator/machine/ram.h"
 #include "allocator/page/page_alloc.h"
+#include "allocator/subject/objects.h"
 
 namespace memtorture::slab {
 
 inline machine::Pfn request_pages(page::PageAllocator& pages, machine::Ram& ram, subject::gfp_t gfp, unsigned order) {
   constexpr int any_node = -1;
-  pages.trace().layer_requests(gfp, order, any_node);
+  pages.trace().layer_requests(gfp, order, any_node, subject::no_cache);
   const machine::Pfn first = pages.alloc_pages_node(any_node, gfp, order);
   pages.trace().layer_granted(first);
   if (first == machine::no_pfn) return first;

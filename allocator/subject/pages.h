@@ -129,8 +129,10 @@ class PagesTrace {
   virtual void fault_fired(machine::Site site) = 0;
   virtual void oom_killed(std::uint32_t pages) = 0;
   // Another layer of the subject asks the page layer for a block, in the middle of its own caller's operation: around
-  // the call, and around giving the block back.
-  virtual void layer_requests(gfp_t gfp, unsigned order, int nid) { (void)gfp, (void)order, (void)nid; }
+  // the call, and around giving the block back. cache: the handle of the cache that is to grow; 0: none.
+  virtual void layer_requests(gfp_t gfp, unsigned order, int nid, std::uint64_t cache) {
+    (void)gfp, (void)order, (void)nid, (void)cache;
+  }
   virtual void layer_granted(Pfn first) { (void)first; }  // no_pfn: refused
   virtual void layer_releases(Pfn first, unsigned order) { (void)first, (void)order; }
   virtual void layer_released() {}

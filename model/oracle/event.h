@@ -38,8 +38,10 @@ enum class EventKind : std::uint8_t {
   client_granted,
   client_released,  // detail = ClientKind, pfn
   // another layer of the subject deals with the page layer, in the middle of its own caller's operation
-  layer_requests,  // order, gfp, value = node (-1: the local one), value2 as in call
-  layer_granted,   // pfn, or no_pfn: refused
+  // detail: free objects of the cache that is to grow which the request could have got instead, as the white box tells
+  //   at that instant; 255: that many or more; 0 where nobody looks
+  layer_requests,  // order, gfp, value = node (-1: the local one), value2 as in call, detail
+  layer_granted,   // pfn, or no_pfn: refused, and then detail once more
   layer_releases,  // pfn, order; value2 as in call
   layer_released,
   reclaim_began,

@@ -5,7 +5,8 @@
 // blocks belong to the layer: nobody else may give them back, the harness does not either, and to hold some at the end
 // is no leak.
 //
-// Not checked here: whether the layer needed the request, and what it does with the block; that is its own facet's.
+// Not checked here: what the layer does with the block; that is its own facet's. Whether it needed it: slab.grow, as
+// far as the white box tells, which knows no buckets.
 #include <fmt/core.h>
 
 #include "model/oracle/state.h"
@@ -60,9 +61,20 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
                 fmt::format("pages are asked for with gfp {:#x}, the caller's is {:#x}", event.gfp, rights));
 }
 
+// A cache grows only when the request cannot be had otherwise (P-SLAB-3, P-KMALLOC-8). Demanded of who was alone, for
+// what he finds is then what is there. On several nodes a task that may be moved can ask on the node that it came from.
+Ruling Oracle::State::judge_growth(const Event& event, const ContextState& state) {
+  const bool stays = shape.nodes == 1 || shape.cpus == 1 || !sleepable_at(state.flight);
+  if (event.detail == 0 || !state.flight.active || !stays || !undisturbed(state)) return Ruling::fine;
+  return broken("slab.grow", machine::no_pfn,
+                fmt::format("a cache grows though {} of its free objects are in reach", event.detail));
+}
+
 Ruling Oracle::State::on_layer_requests(const Event& event, ContextState& state, unsigned index) {
   if (exposed != 0) return undecidable();
   if (const Ruling ruling = judge_need(event, state); ruling != Ruling::fine) return ruling;
+  if (const Ruling ruling = judge_growth(event, state); ruling != Ruling::fine) return ruling;
+  state.object.free_beside = 0;
   Flight& f = open_inner(event, state,
                          {.act = Act::alloc,
                           .order = event.order,
@@ -82,6 +94,7 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
   if (event.pfn == machine::no_pfn) {
     state.object.refused = true;
     state.object.page_faulted = state.object.page_faulted || state.flight.faulted;
+    if (event.detail != 0 && object_ops == 1 && shape.nodes == 1) state.object.free_beside = object_changes;
   }
   return close_inner(event, state, ruling);
 }

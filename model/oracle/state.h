@@ -147,10 +147,12 @@ struct Flight : FlightState {
 
 // What an operation on objects keeps beyond its Flight.
 struct ObjectFlight {
-  std::uint64_t changes = 0;       // State::object_changes at the call
-  bool alone = false;              // nobody else was in the middle of an operation on objects at the call
-  bool asked = false;              // for pages
-  bool refused = false;            // by the page layer, at least once
+  std::uint64_t changes = 0;  // State::object_changes at the call
+  bool alone = false;         // nobody else was in the middle of an operation on objects at the call
+  bool asked = false;         // for pages
+  bool refused = false;       // by the page layer, at least once
+  // State::object_changes when the last request was refused although free objects were at hand; 0: none were
+  std::uint64_t free_beside = 0;
   bool missing = false;            // what it is about does not exist, which is noticed
   bool doomed = false;             // the name is taken, or the cache busy: what it must come to
   std::uint32_t cache = 0;         // index + 1 of the cache that it is on; 0: none
@@ -389,6 +391,7 @@ struct Oracle::State {
   Flight& open_inner(const Event&, ContextState&, const Request&);
   Ruling close_inner(const Event&, ContextState&, Ruling);
   Ruling judge_need(const Event&, ContextState&);
+  Ruling judge_growth(const Event&, const ContextState&);
   Ruling on_layer_requests(const Event&, ContextState&, unsigned index);
   Ruling on_layer_granted(const Event&, ContextState&, unsigned index);
   Ruling on_layer_releases(const Event&, ContextState&);

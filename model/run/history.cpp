@@ -112,6 +112,10 @@ std::string report_text(const Case& the_case, const Event& event) {
   return text + "]";
 }
 
+std::string left_text(const Event& event) {  // 255: that many or more
+  return event.detail == 0 ? "" : fmt::format(", {} free objects left", event.detail);
+}
+
 std::string nested_text(const Case& the_case, const Event& event) {
   const auto frame = [&] { return frame_name(the_case.shape, event.pfn); };
   const auto client = [&] { return subject::client_names[event.detail]; };
@@ -132,9 +136,9 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::client_granted: return fmt::format("client {} got {}", client(), frame());
     case EventKind::client_released: return fmt::format("client {} gives up {}", client(), frame());
     case EventKind::layer_requests:
-      return fmt::format("asks for pages: order {} {}", event.order, program::print_gfp(event.gfp));
+      return fmt::format("asks for pages: order {} {}{}", event.order, program::print_gfp(event.gfp), left_text(event));
     case EventKind::layer_granted:
-      return event.pfn == machine::no_pfn ? "gets no pages" : fmt::format("gets {}", frame());
+      return event.pfn == machine::no_pfn ? "gets no pages" + left_text(event) : fmt::format("gets {}", frame());
     case EventKind::layer_releases: return fmt::format("gives back {} order {}", frame(), event.order);
     case EventKind::reclaim_began: return fmt::format("direct reclaim for {}", program::print_gfp(event.gfp));
     case EventKind::reclaim_ended: return fmt::format("direct reclaim freed {}", event.value);

@@ -76,9 +76,11 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
                                subject_->promises()));
   if (!tape_.is_over() && the_case.shape.objects != machine::ObjectLayer::none) {
     subject::Objects* const objects = subject_->boot_objects();  // its requests for pages are judged like any other
-    if (objects != nullptr) executor_.use_objects(*objects, subject_->object_debug(), subject_->objects_view());
-    if (subject::Mempools* const pools = objects != nullptr ? subject_->mempools() : nullptr; pools != nullptr)
-      executor_.use_pools(*pools, subject_->mempools_view());
+    if (objects != nullptr) {
+      executor_.use_objects(*objects, subject_->object_debug(), subject_->objects_view());
+      tape_.look_at(subject_->objects_view());
+      if (subject::Mempools* const pools = subject_->mempools()) executor_.use_pools(*pools, subject_->mempools_view());
+    }
     tape_.judge_logs();
   }
   if (tape_.is_over()) return outcome_;

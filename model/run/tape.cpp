@@ -12,6 +12,7 @@ void Tape::start(const Case& the_case, const Options& options, Outcome& outcome,
   options_ = options;
   outcome_ = &outcome;
   machine_ = &machine;
+  objects_view_ = nullptr;
   over_ = false;
   logging_ = machine::Machine::concurrent();
   tickets_.store(0, std::memory_order_relaxed);
@@ -138,8 +139,28 @@ void Tape::reclaim_began(subject::gfp_t gfp) {
   emit(event);
 }
 
-void Tape::layer_requests(subject::gfp_t gfp, unsigned order, int nid) {
+// Free buffers that the request could have been served from instead: on the lists of the node and in its shared array.
+// The CPU's own array (CPU 0 is of node 0) only where there is one CPU: elsewhere a task may have come to this one
+// after it looked.
+std::uint8_t Tape::in_reach(const Growth& growth) const {
+  if (objects_view_ == nullptr || growth.cache == subject::no_cache) return 0;
+  const machine::Shape& shape = machine_->shape();
+  const bool own_array = shape.cpus == 1 && growth.nid == 0 && !growth.anywhere;
+  std::uint64_t found = own_array ? objects_view_->cpu_array(growth.cache, 0).avail : 0;
+  for (unsigned node = 0; node != shape.nodes; ++node) {
+    if (!growth.anywhere && static_cast<int>(node) != growth.nid) continue;
+    found += objects_view_->cache_node(growth.cache, node).free_objects;
+    found += objects_view_->shared_array(growth.cache, node).avail;
+  }
+  return static_cast<std::uint8_t>(std::min<std::uint64_t>(found, 0xff));
+}
+
+void Tape::layer_requests(subject::gfp_t gfp, unsigned order, int nid, std::uint64_t cache) {
   Event event = here(EventKind::layer_requests);
+  Growth& growth = growths_[std::min<std::size_t>(event.who, program::programs_max)];
+  const bool anywhere = machine_->shape().nodes > 1 && (gfp & subject::gfp_thisnode) == 0;
+  growth = {.cache = cache, .nid = nid, .anywhere = anywhere};
+  event.detail = in_reach(growth);
   event.gfp = gfp;
   event.order = static_cast<std::uint8_t>(order);
   event.value = static_cast<std::uint64_t>(static_cast<std::int64_t>(nid));
@@ -151,6 +172,8 @@ void Tape::layer_granted(Pfn first) {
   Event event = here(EventKind::layer_granted);
   event.pfn = first;
   event.value2 = ~std::uint64_t{0};
+  if (first == machine::no_pfn)
+    event.detail = in_reach(growths_[std::min<std::size_t>(event.who, program::programs_max)]);
   emit(event);
 }
 

@@ -3,11 +3,13 @@
 // exactly the accesses whose races the thread engine is there to find.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
 #include "model/oracle/oracle.h"
 #include "model/run/run.h"
@@ -21,6 +23,9 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   explicit Tape(oracle::Oracle& oracle) : oracle_(oracle) {}
 
   void start(const Case& the_case, const Options& options, Outcome& outcome, machine::Machine& machine);
+  // From here on requests of the object layer for pages tell what it had left. Not where CPUs are host threads: nobody
+  // may look at structures that others are changing.
+  void look_at(subject::ObjectsView* view) { objects_view_ = machine::Machine::concurrent() ? nullptr : view; }
   void begin_programs() { logging_ = machine::Machine::concurrent(); }  // after judge_logs()
   void judge_logs();                                                    // threads: after the join
 
@@ -52,7 +57,7 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void fs_called() override { valued(oracle::EventKind::fs_called, 0); }
   void fault_fired(machine::Site site) override;
   void oom_killed(std::uint32_t pages) override { valued(oracle::EventKind::oom_killed, pages); }
-  void layer_requests(subject::gfp_t gfp, unsigned order, int nid) override;
+  void layer_requests(subject::gfp_t gfp, unsigned order, int nid, std::uint64_t cache) override;
   void layer_granted(Pfn first) override;
   void layer_releases(Pfn first, unsigned order) override;
   void layer_released() override { emit(here(oracle::EventKind::layer_released)); }
@@ -62,6 +67,12 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
     std::uint64_t ticket;
     Event event;
   };
+  struct Growth {  // a cache is asking for pages
+    subject::CacheHandle cache = subject::no_cache;
+    int nid = -1;
+    bool anywhere = false;  // not on that node alone
+  };
+  std::uint8_t in_reach(const Growth& growth) const;
   void placed(oracle::EventKind kind, Pfn page, unsigned cpu);
   void client(oracle::EventKind kind, subject::ClientKind client, Pfn page);
   void valued(oracle::EventKind kind, std::uint64_t value);
@@ -73,6 +84,8 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   const Case* case_ = nullptr;
   Outcome* outcome_ = nullptr;
   machine::Machine* machine_ = nullptr;
+  subject::ObjectsView* objects_view_ = nullptr;
+  std::array<Growth, program::programs_max + 1> growths_{};  // by program; the harness's last
   Options options_;
   bool over_ = false;
   bool logging_ = false;
