@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -49,6 +50,23 @@ inline constexpr std::size_t first_object_action = 20;
 
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
 
+struct CacheBook {  // a cache, as its users know it
+  Slot slot = 0;
+  std::uint64_t bytes = 0;
+  bool dma = false;
+  bool constructed = false;
+};
+
+// All programs use objects of one size, or of one cache, in runs that make the arrays of the CPUs run over and dry
+// (author_focus.cpp).
+struct Focus {
+  std::uint64_t bytes = 0;          // of an object
+  std::uint32_t run = 0;            // about as many as an array takes or gives at a time
+  bool dma = false;                 // kmalloc with GFP_DMA
+  std::optional<CacheBook> shared;  // by all programs; nobody destroys it
+};
+Focus random_focus(Random& random, const machine::Shape& shape);
+
 // A memory pool in the books.
 struct Pool {
   Slot slot = 0;
@@ -66,6 +84,7 @@ struct Style {
   std::uint64_t pages_taken = 0;
   std::uint32_t burst_max = 64;
   std::vector<Pool> shared_pools = {};
+  std::optional<Focus> focus;
 };
 Style random_style(Random& random, const machine::Shape& shape);
 
@@ -74,8 +93,10 @@ class Author {
   Author(Case& c, std::size_t program, Style& style, Random& random)
       : case_(c), program_(program), style_(style), random_(random) {}
 
-  void act();     // one thing to do, which may be many operations
-  void settle();  // leaves sections and gives back all or some of what is owned
+  void act();  // one thing to do, which may be many operations
+  void act_in_focus();
+  void open_focus();  // before anything else: makes the cache that all share, or takes part in its use
+  void settle();      // leaves sections and gives back all or some of what is owned
   std::size_t written() const { return program().ops.size(); }
 
   // For crimes: the pieces of which actions are made.
@@ -146,12 +167,7 @@ class Author {
     bool constructed = false;
     bool exact = false;  // `bytes` is what was asked for
   };
-  struct Cache {
-    Slot slot = 0;
-    std::uint64_t bytes = 0;
-    bool dma = false;
-    bool constructed = false;
-  };
+  using Cache = CacheBook;
   bool has_objects() const;
   bool has_caches() const;
   bool perform_on_objects(Action action);
@@ -168,7 +184,7 @@ class Author {
   void hand_over();
   void odd_object();
   void cache();
-  void create_cache();
+  void create_cache(std::uint64_t bytes);
   void object_burst();
   bool perform_on_pools();
   void create_pool();
@@ -179,6 +195,12 @@ class Author {
   void resize_pool(Pool& pool);
   void destroy_pool(std::size_t index);
   bool destroy_pools_of(Slot cache);
+
+  // In focus.
+  void take(std::uint32_t count);
+  void give(std::uint32_t count);
+  void pass(std::uint32_t count);
+  void short_life();
   std::size_t some_object() { return random_.below(static_cast<std::uint32_t>(objects_.size())); }
 
   Case& case_;

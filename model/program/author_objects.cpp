@@ -216,7 +216,7 @@ void Author::odd_object() {
 
 void Author::cache() {
   const std::uint32_t dice = random_.below(100);
-  if (caches_.empty() || dice < 45) return create_cache();
+  if (caches_.empty() || dice < 45) return create_cache(some_size());
   const auto index = random_.below(static_cast<std::uint32_t>(caches_.size()));
   const Cache chosen = caches_[index];
   if (dice < 65) return emit(CacheShrink{{chosen.slot}});
@@ -230,7 +230,7 @@ void Author::cache() {
   caches_.erase(caches_.begin() + index);
 }
 
-void Author::create_cache() {
+void Author::create_cache(std::uint64_t bytes) {
   static constexpr slab_flags_t flags[] = {0,
                                            0,
                                            SLAB_HWCACHE_ALIGN,
@@ -245,7 +245,7 @@ void Author::create_cache() {
   Cache made{.slot = fresh()};
   // Well inside of what any machine can make slabs of.
   const std::uint64_t page = case_.shape.page_bytes();
-  made.bytes = std::clamp<std::uint64_t>(some_size(), 8, case_.shape.orders > 3 ? page * 4 : page / 4);
+  made.bytes = std::clamp<std::uint64_t>(bytes, 8, case_.shape.orders > 3 ? page * 4 : page / 4);
   const slab_flags_t bits = one_of(flags, random_);
   made.dma = (bits & SLAB_CACHE_DMA) != 0;
   const Byte ctor{static_cast<std::uint8_t>(random_.percent(25) ? 1 + random_.below(255) : 0)};

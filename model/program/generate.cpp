@@ -17,8 +17,11 @@ class Generator {
   Generator(std::uint64_t seed, const GenerateOptions& options) : options_(options), random_(seed) {}
 
   Case generate() {
-    shape();
+    const bool in_focus = random_.percent(focused_percent);
+    shape(in_focus);
     style_ = random_style(random_, case_.shape);
+    if (in_focus && case_.shape.objects != machine::ObjectLayer::none)
+      style_.focus = random_focus(random_, case_.shape);
     has_contexts_ = random_.percent(options_.contexts);
     if (!has_contexts_) {
       for (const Action action : {Action::section, Action::scope, Action::mutex, Action::sleep})
@@ -38,14 +41,15 @@ class Generator {
 
  private:
   static constexpr std::size_t no_criminal = ~std::size_t{0};
+  static constexpr std::uint32_t focused_percent = 12;  // of all cases
 
   struct Shared {  // a compound block with two owners
     Slot slot = 0;
     std::uint8_t order = 0;
   };
 
-  void shape() {
-    case_.shape = random_shape(random_);
+  void shape(bool in_focus) {
+    case_.shape = in_focus ? random_object_shape(random_) : random_shape(random_);
     machine::Shape fewer = case_.shape;
     fewer.cpus = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.cpus, 1, options_.cpus_max));
     fewer.nodes = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.nodes, 1, options_.nodes_max));
@@ -53,7 +57,7 @@ class Generator {
   }
 
   void declare() {
-    const std::uint32_t tasks = 1 + (random_.percent(55) ? random_.below(3) : 0);
+    const std::uint32_t tasks = style_.focus ? 2 + random_.below(2) : 1 + (random_.percent(55) ? random_.below(3) : 0);
     for (std::uint32_t i = 0; i < tasks; ++i) add(ContextKind::task);
     if (!has_contexts_) return;
     for (std::uint32_t handlers = random_.below(3); handlers > 0; --handlers) {
@@ -64,7 +68,8 @@ class Generator {
 
   void add(ContextKind kind) {
     Program program{.name = default_program_name(kind, case_.programs.size()), .kind = kind};
-    program.cpu = static_cast<std::uint8_t>(random_.below(case_.shape.cpus));
+    program.cpu = static_cast<std::uint8_t>(style_.focus ? case_.programs.size() % case_.shape.cpus
+                                                         : random_.below(case_.shape.cpus));
     if (kind == ContextKind::task && random_.percent(8)) program.flags |= machine::pf_memalloc;
     if (kind == ContextKind::task && random_.percent(8)) program.flags |= machine::pf_realtime;
     case_.programs.push_back(std::move(program));
@@ -72,12 +77,31 @@ class Generator {
 
   void write() {
     if (criminal_ != no_criminal) criminal_ = random_.below(static_cast<std::uint32_t>(case_.programs.size()));
+    if (style_.focus) return write_in_focus();
     rendezvous_begin();
     const std::uint32_t span = options_.ops_max > options_.ops_min ? options_.ops_max - options_.ops_min : 0;
     const std::uint32_t total = options_.ops_min + random_.below((random_.percent(75) ? span / 6 : span) + 1);
     const auto programs = static_cast<std::uint32_t>(case_.programs.size());
     for (std::size_t i = 0; i < programs; ++i) program(i, std::max<std::uint32_t>(1, total / programs));
     rendezvous_end();
+  }
+
+  // Side by side, so that what one passes to another finds the other about as far.
+  void write_in_focus() {
+    std::vector<Author> authors;
+    for (std::size_t i = 0; i != case_.programs.size(); ++i) {
+      authors.emplace_back(case_, i, style_, random_);
+      authors.back().open_focus();
+    }
+    for (std::uint32_t rounds = 3 + random_.below(12); rounds != 0; --rounds) {
+      for (std::size_t i = 0; i != authors.size(); ++i) {
+        const ContextKind kind = case_.programs[i].kind;
+        const bool is_done = kind == ContextKind::nmi || (kind != ContextKind::task && authors[i].written() > 4);
+        if (!is_done && authors[i].written() < options_.ops_max) authors[i].act_in_focus();
+      }
+    }
+    if (criminal_ != no_criminal) commit_crime(authors[criminal_]);
+    for (Author& author : authors) author.settle();
   }
 
   void program(std::size_t index, std::uint32_t ops) {

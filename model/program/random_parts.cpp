@@ -165,6 +165,14 @@ Site likely_site(const Op& op, Random& random) {
   return one_of(any, random);
 }
 
+KnobChoices random_choices(Random& random) {
+  KnobChoices choices{};
+  for (std::size_t i = 0; i < knobs_count; ++i) {
+    if (random.percent(35)) choices[i] = static_cast<std::uint8_t>(random.below(shape_knobs()[i].choices));
+  }
+  return choices;
+}
+
 }  // namespace
 
 Slot add_slot(Case& c) {
@@ -205,9 +213,20 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
 }
 
 machine::Shape random_shape(Random& random) {
-  KnobChoices choices{};
+  const KnobChoices choices = random_choices(random);
+  return shape_from(one_of(small_rows(), random), choices);
+}
+
+machine::Shape random_object_shape(Random& random) {
+  KnobChoices choices = random_choices(random);
+  constexpr std::uint8_t from_one_cpu = 1, none_of_its_own = 1;  // choices 0 leave it to the row
   for (std::size_t i = 0; i < knobs_count; ++i) {
-    if (random.percent(35)) choices[i] = static_cast<std::uint8_t>(random.below(shape_knobs()[i].choices));
+    const Knob& knob = shape_knobs()[i];
+    const auto but = [&](std::uint8_t first) {
+      return static_cast<std::uint8_t>(first + random.below(knob.choices - first));
+    };
+    if (knob.name == "cpus") choices[i] = but(random.percent(15) ? from_one_cpu : from_one_cpu + 1);
+    if (knob.name == "objects") choices[i] = random.percent(35) ? none_of_its_own : but(none_of_its_own);
   }
   return shape_from(one_of(small_rows(), random), choices);
 }

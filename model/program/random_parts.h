@@ -15,6 +15,7 @@ void randomise_fields(Case& c, Op& op, Random& random);
 Op random_op(Case& c, std::size_t program, std::size_t at, Random& random);
 
 machine::Shape random_shape(Random& random);  // a small row of the table with a few knobs turned
+machine::Shape random_object_shape(Random& random);  // the same with objects, mostly with several CPUs
 fault::Rule random_rule(const Case& c, Random& random);
 // A departure within a program, at a site that the operation there is likely to visit. Legal, or nothing.
 std::optional<machine::Departure> random_departure(const Case& c, Random& random);
