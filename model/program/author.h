@@ -55,14 +55,17 @@ struct CacheBook {  // a cache, as its users know it
   std::uint64_t bytes = 0;
   bool dma = false;
   bool constructed = false;
+  CacheCreate creation = {};
 };
 
 // All programs use objects of one size, or of one cache, in runs that make the arrays of the CPUs run over and dry
 // (author_focus.cpp).
 struct Focus {
-  std::uint64_t bytes = 0;          // of an object
-  std::uint32_t run = 0;            // about as many as an array takes or gives at a time
-  bool dma = false;                 // kmalloc with GFP_DMA
+  std::uint64_t bytes = 0;  // of an object
+  std::uint32_t run = 0;    // about as many as an array takes or gives at a time
+  bool dma = false;         // kmalloc with GFP_DMA
+  bool flow = false;        // program 1 gives back what others take
+  std::uint32_t shrink_percent = 0;
   std::optional<CacheBook> shared;  // by all programs; nobody destroys it
 };
 Focus random_focus(Random& random, const machine::Shape& shape);
@@ -180,6 +183,7 @@ class Author {
   void release_object(std::size_t index);
   void give_back(const OwnObject& object);
   void use_object();
+  void use_whole_class(const OwnObject& object);
   void move_object();
   void hand_over();
   void odd_object();
@@ -199,7 +203,7 @@ class Author {
   // In focus.
   void take(std::uint32_t count);
   void give(std::uint32_t count);
-  void pass(std::uint32_t count);
+  void pass(std::uint32_t count, std::size_t to);
   void short_life();
   std::size_t some_object() { return random_.below(static_cast<std::uint32_t>(objects_.size())); }
 

@@ -2,7 +2,8 @@
 //
 // Most of an object allocator's races need two CPUs at the node's lists at once, and a CPU comes there only when its
 // array runs over or dry. So sizes are drawn for short arrays (domain.md 10.5), objects come and go in runs of about a
-// batch, go back on other CPUs than they came from, and caches are shrunk and destroyed beside that.
+// batch, go back on other CPUs than they came from, and caches are shrunk and destroyed beside that. In a flow program
+// 1 gives back what all others take, so that the shared array is nearly empty, or nearly full, all the time.
 //
 // Innocence: the shared cache is destroyed by nobody; an object that is passed on is forgotten here, and its release by
 // the other one is skipped where it is not there yet.
@@ -37,6 +38,9 @@ Focus random_focus(Random& random, const machine::Shape& shape) {
                                                 : 16 + random.below(200);
   focus.run = (array_limit(focus.bytes, shape) + 1) / 2;
   focus.dma = random.percent(20);
+  focus.flow = random.percent(40);
+  static constexpr std::uint32_t shrinks[] = {0, 3, 20};
+  focus.shrink_percent = one_of(shrinks, random);
   return focus;
 }
 
@@ -52,14 +56,23 @@ void Author::open_focus() {
 }
 
 void Author::act_in_focus() {
-  const std::uint32_t run = style_.focus->run, dice = random_.below(100);
-  const auto some = [&] { return is_task() ? 1 + random_.below(random_.percent(50) ? 3 : 2 * run) : 1; };
-  if (dice < 35) return take(some());
-  if (dice < 55) return give(some());
-  if (dice < 75) return pass(some());
-  if (dice < 85 && style_.focus->shared && is_sleepable()) return emit(CacheShrink{{style_.focus->shared->slot}});
-  if (dice < 90 && has_caches() && is_sleepable()) return short_life();
-  act();
+  const Focus& focus = *style_.focus;
+  const auto some = [&] { return is_task() ? 1 + random_.below(random_.percent(50) ? 3 : 2 * focus.run) : 1; };
+  const bool sleepable = is_sleepable();
+  if (sleepable && focus.shared && random_.percent(focus.shrink_percent))
+    return emit(CacheShrink{{focus.shared->slot}});
+  if (sleepable && has_caches() && random_.percent(case_.shape.quarantine_bytes != 0 ? 15 : 5)) return short_life();
+  if (random_.percent(10)) return act();
+  const std::uint32_t dice = random_.below(100);
+  if (focus.flow) {
+    constexpr std::size_t sink = 1;
+    if (program_ == sink) return give(some());
+    take(some());
+    return pass(some(), sink);
+  }
+  if (dice < 45) return take(some());
+  if (dice < 70) return give(some());
+  pass(some(), random_.below(static_cast<std::uint32_t>(case_.programs.size())));
 }
 
 void Author::take(std::uint32_t count) {
@@ -89,8 +102,7 @@ void Author::give(std::uint32_t count) {
 }
 
 // Others give back what is this one's, after whatever they have to do so far.
-void Author::pass(std::uint32_t count) {
-  const std::size_t to = random_.below(static_cast<std::uint32_t>(case_.programs.size()));
+void Author::pass(std::uint32_t count, std::size_t to) {
   if (to == program_ || case_.programs[to].kind == machine::ContextKind::nmi) return give(count);
   for (; count != 0 && !objects_.empty(); --count) {
     const OwnObject object = objects_.front();

@@ -151,7 +151,9 @@ void Author::use_object() {
   const OwnObject& object = objects_[some_object()];
   switch (random_.below(6)) {
     case 0: return emit(CheckContents{{object.slot}});
-    case 1: return emit(object.is_pages ? Op(CheckContents{{object.slot}}) : Op(Ksize{{object.slot}}));
+    case 1:
+      if (!object.of_pool) return use_whole_class(object);
+      return emit(object.is_pages ? Op(CheckContents{{object.slot}}) : Op(Ksize{{object.slot}}));
     case 2:
       if (object.bytes == 0) return emit(KfreeNull{});
       return emit(Peek{{object.slot}, {static_cast<std::int64_t>(random_.next() % object.bytes)}});
@@ -159,6 +161,20 @@ void Author::use_object() {
       if (object.bytes < 16 || object.constructed || object.is_pages) return emit(CheckContents{{object.slot}});
       return emit(Link{{object.slot}, {objects_[some_object()].slot}});
     default: return emit(Fill{{object.slot}, {static_cast<std::uint8_t>(random_.next())}});
+  }
+}
+
+// Who asks how much there is may use all of it.
+void Author::use_whole_class(const OwnObject& object) {
+  emit(Ksize{{object.slot}});
+  const std::uint64_t end = class_end(object.bytes);
+  if (!has_caches() || object.of_cache || !object.exact || end == object.bytes) return;
+  for (std::uint32_t n = random_.below(3); n != 0; --n) {
+    const auto beyond = static_cast<std::uint32_t>(end - object.bytes);
+    const std::uint64_t at = random_.percent(50) ? end - 1 : object.bytes + random_.below(beyond);
+    const Offset offset{static_cast<std::int64_t>(at)};
+    emit(random_.percent(70) ? Op(Poke{{object.slot}, offset, {static_cast<std::uint8_t>(random_.next())}})
+                             : Op(Peek{{object.slot}, offset}));
   }
 }
 
@@ -172,8 +188,9 @@ void Author::move_object() {
                                                     : some_size();
   // Refused, the old name stays good; granted, the new one is: with one name for both the books are right either way.
   emit(Krealloc{{object.slot}, {object.slot}, {bytes}, {object_gfp(bytes, false)}});
+  const bool surely = bytes != 0 && bytes <= object.bytes;  // in place, whatever memory there is
   objects_[index].bytes = std::min(bytes, object.bytes);
-  objects_[index].exact = false;
+  objects_[index].exact = object.exact && surely;
 }
 
 // A new object, which nobody uses before the other program gives it up: whenever that is, it is no crime.
@@ -220,7 +237,10 @@ void Author::cache() {
   const auto index = random_.below(static_cast<std::uint32_t>(caches_.size()));
   const Cache chosen = caches_[index];
   if (dice < 65) return emit(CacheShrink{{chosen.slot}});
-  if (dice < 75) return emit(CacheSize{{chosen.slot}});
+  if (dice < 72) return emit(CacheSize{{chosen.slot}});
+  // Its name is taken; or it is made now, if it was refused the first time.
+  const bool is_mine = !style_.focus || !style_.focus->shared || style_.focus->shared->slot != chosen.slot;
+  if (dice < 76 && is_mine) return emit(chosen.creation);
   const auto of_it = [&](const OwnObject& object) { return object.of_cache && object.cache == chosen.slot; };
   if (handed_out_.contains(chosen.slot) || !destroy_pools_of(chosen.slot)) return emit(CacheShrink{{chosen.slot}});
   for (std::size_t i = objects_.size(); i-- != 0;) {
@@ -251,7 +271,8 @@ void Author::create_cache(std::uint64_t bytes) {
   const Byte ctor{static_cast<std::uint8_t>(random_.percent(25) ? 1 + random_.below(255) : 0)};
   made.constructed = ctor.value != 0;
   const std::uint64_t align = random_.percent(60) ? 0 : std::uint64_t{1} << random_.below(random_.percent(80) ? 8 : 10);
-  emit(CacheCreate{{made.slot}, {made.bytes}, {align}, {bits}, ctor});
+  made.creation = {{made.slot}, {made.bytes}, {align}, {bits}, ctor};
+  emit(made.creation);
   caches_.push_back(made);
 }
 

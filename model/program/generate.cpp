@@ -41,7 +41,7 @@ class Generator {
 
  private:
   static constexpr std::size_t no_criminal = ~std::size_t{0};
-  static constexpr std::uint32_t focused_percent = 12;  // of all cases
+  static constexpr std::uint32_t focused_percent = 10;  // of all cases
 
   struct Shared {  // a compound block with two owners
     Slot slot = 0;
@@ -93,7 +93,7 @@ class Generator {
       authors.emplace_back(case_, i, style_, random_);
       authors.back().open_focus();
     }
-    for (std::uint32_t rounds = 3 + random_.below(12); rounds != 0; --rounds) {
+    for (std::uint32_t rounds = 4 + random_.below(20); rounds != 0; --rounds) {
       for (std::size_t i = 0; i != authors.size(); ++i) {
         const ContextKind kind = case_.programs[i].kind;
         const bool is_done = kind == ContextKind::nmi || (kind != ContextKind::task && authors[i].written() > 4);

@@ -8,6 +8,7 @@
 
 #include "model/program/legal.h"
 #include "model/program/op_table.h"
+#include "model/program/random_parts.h"
 #include "model/program/text.h"
 
 namespace memtorture::program {
@@ -220,6 +221,7 @@ class ObjectJudge {
     std::uint64_t bytes = 0;
     std::optional<Slot> cache, pool;
     bool constructed = false, is_pages = false;
+    bool whole = false;  // ksize was asked
     unsigned frees = 0;
   };
   struct Made {
@@ -245,7 +247,10 @@ class ObjectJudge {
                 .try_emplace(out->slot, Made{create->bytes.value, (create->flags.bits & subject::SLAB_CACHE_DMA) != 0,
                                              create->ctor.value != 0})
                 .second;
-        blame(!is_new || create->bytes.value < 8 || (create->align.value & (create->align.value - 1)) != 0);
+        const bool is_again = creations_.contains(out->slot) && creations_.at(out->slot) == *create;
+        creations_.emplace(out->slot, *create);
+        blame((!is_new && !is_again) || create->bytes.value < 8 ||
+              (create->align.value & (create->align.value - 1)) != 0);
       } else if (makes_pool(op)) {
         Made made{};
         if (const Bytes* bytes = field_of<Bytes>(op)) made.bytes = bytes->value;
@@ -340,9 +345,11 @@ class ObjectJudge {
   void use(const Op& op, In in, std::set<Slot>& gone) {
     Known& known = objects_[in.slot];
     blame(in.offset != 0 || gone.contains(in.slot));
-    blame(std::holds_alternative<Poke>(op) || std::holds_alternative<Forget>(op));
-    if (const auto* peek = std::get_if<Peek>(&op))
-      blame(peek->at.value < 0 || static_cast<std::uint64_t>(peek->at.value) >= known.bytes);
+    blame(std::holds_alternative<Forget>(op));
+    if (std::holds_alternative<Ksize>(op)) known.whole = true;
+    const std::uint64_t end = known.whole && !known.cache && !known.pool ? class_end(known.bytes) : known.bytes;
+    if (const Offset* at = field_of<Offset>(op)) blame(at->value < 0 || static_cast<std::uint64_t>(at->value) >= end);
+    if (std::holds_alternative<Poke>(op)) blame(known.constructed || !known.whole);
     if (const auto* free = std::get_if<KfreeS>(&op)) blame(free->bytes.value != 0 && free->bytes.value != known.bytes);
     if (const auto* free = std::get_if<CacheFree>(&op)) blame(known.cache != free->cache.slot);
     const auto* back = std::get_if<PoolFree>(&op);
@@ -351,7 +358,7 @@ class ObjectJudge {
     blame(known.pool &&
           (std::holds_alternative<Krealloc>(op) || (known.is_pages && std::holds_alternative<Ksize>(op))));
     if (const auto* move = std::get_if<Krealloc>(&op))
-      known.bytes = std::min(known.bytes, move->bytes.value);  // whether it was granted or not
+      known.bytes = std::min(known.bytes, move->bytes.value), known.whole = false;  // whether it was granted or not
     if (!gives_up(op)) return;
     blame(++known.frees > 1 || (known.constructed && std::holds_alternative<Kzfree>(op)));
     gone.insert(in.slot);
@@ -360,6 +367,7 @@ class ObjectJudge {
   const Case& case_;
   std::map<Slot, Known> objects_;
   std::map<Slot, Made> caches_, pools_;
+  std::map<Slot, CacheCreate> creations_;
   unsigned crimes_ = 0;
 };
 

@@ -80,10 +80,28 @@ void use_freed(Author& a) {
   a.emit(a.random().percent(50) ? Op(Poke{{slot}, at, some_byte(a)}) : Op(Peek{{slot}, at}));
   for (unsigned i = 0; i != 3; ++i) object(a, bytes);
 }
+void end_of_freed(Author& a, Slot slot, std::uint64_t bytes) {
+  switch (a.random().below(5)) {
+    case 0: return a.emit(Ksize{{slot}});
+    case 1: return a.emit(Kzfree{{slot}});
+    case 2: return a.emit(Krealloc{{slot}, {slot}, {bytes}, {GFP_ATOMIC}});  // would stay where it is
+    case 3: return a.emit(Krealloc{{slot}, {slot}, {0}, {GFP_ATOMIC}});
+    default: return a.emit(Krealloc{{slot}, {slot}, {some_bytes(a)}, {GFP_ATOMIC}});
+  }
+}
 void resize_freed(Author& a) {
-  const Slot slot = object(a);
+  const std::uint64_t bytes = some_bytes(a);
+  const Slot slot = object(a, bytes);
   a.emit(Kfree{{slot}});
-  a.emit(a.random().percent(50) ? Op(Ksize{{slot}}) : Op(Krealloc{{slot}, {slot}, {some_bytes(a)}, {GFP_ATOMIC}}));
+  maybe_between(a, bytes);
+  end_of_freed(a, slot, bytes);
+}
+void resize_freed_of_cache(Author& a) {
+  const std::uint64_t bytes = some_bytes(a);
+  const Slot c = cache(a, bytes), slot = object_of(a, c);
+  a.emit(CacheFree{{c}, {slot}});
+  if (a.random().percent(30)) a.emit(CacheShrink{{c}});
+  end_of_freed(a, slot, bytes);
 }
 // One byte, a word, a line; on either side; into the padding up to the class, or beyond it.
 void write_outside(Author& a) {
@@ -91,7 +109,10 @@ void write_outside(Author& a) {
   const Slot slot = a.random().percent(60) ? object(a, bytes) : object_of(a, cache(a, bytes));
   static constexpr std::int64_t distances[] = {0, 1, 7, 63};
   const std::int64_t by = one_of(distances, a.random());
-  const Offset at{a.random().percent(50) ? static_cast<std::int64_t>(bytes) + by : -1 - by};
+  const auto last = static_cast<std::int64_t>(class_end(bytes));
+  const Offset at{a.random().percent(25)   ? last - by
+                  : a.random().percent(60) ? static_cast<std::int64_t>(bytes) + by
+                                           : -1 - by};
   a.emit(a.random().percent(70) ? Op(Poke{{slot}, at, some_byte(a)}) : Op(Peek{{slot}, at}));
   if (a.random().percent(60)) a.emit(Kfree{{slot}});
 }
@@ -123,6 +144,7 @@ void use_destroyed(Author& a) {
 }
 void same_name(Author& a) {
   const Slot c = cache(a, 64);
+  if (a.random().percent(60)) cache(a, some_bytes(a));  // not the newest on the chain any more
   a.emit(CacheCreate{{c}, {64}, {0}, {0}, {0}});
 }
 void impossible_cache(Author& a) {
@@ -222,10 +244,23 @@ constexpr Crime anywhere[] = {double_free,     interior_free,   free_of_pages, f
                               free_of_nothing, pages_of_object, use_freed,     resize_freed,
                               write_outside,   write_outside,   lose,          wrong_zone,
                               wrong_size};
-constexpr Crime in_tasks[] = {double_free_to_cache, wrong_cache,     leave_unconstructed, destroy_busy,
-                              use_destroyed,        same_name,       impossible_cache,    wrong_dma,
-                              sleep_locked,         create_locked,   destroy_busy_pool,   use_destroyed_pool,
-                              wrong_pool,           impossible_pool, pool_locked,         odd_flags_to_pool};
+constexpr Crime in_tasks[] = {double_free_to_cache,
+                              wrong_cache,
+                              leave_unconstructed,
+                              resize_freed_of_cache,
+                              destroy_busy,
+                              use_destroyed,
+                              same_name,
+                              impossible_cache,
+                              wrong_dma,
+                              sleep_locked,
+                              create_locked,
+                              destroy_busy_pool,
+                              use_destroyed_pool,
+                              wrong_pool,
+                              impossible_pool,
+                              pool_locked,
+                              odd_flags_to_pool};
 
 }  // namespace
 

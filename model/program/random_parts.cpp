@@ -1,6 +1,7 @@
 #include "model/program/random_parts.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "model/program/codec_bytes.h"
 #include "model/program/legal.h"
@@ -210,6 +211,11 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
   randomise_fields(c, op, random);
   if (Out* out = field_of<Out>(op); out && random.percent(50)) out->slot = add_slot(c);
   return op;
+}
+
+std::uint64_t class_end(std::uint64_t bytes) {
+  if (bytes > 128 && bytes <= 192) return 192;  // with lines of 64 bytes there is none of 96
+  return std::bit_ceil(std::max<std::uint64_t>(bytes, 32));
 }
 
 machine::Shape random_shape(Random& random) {

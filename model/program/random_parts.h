@@ -14,7 +14,9 @@ void randomise_fields(Case& c, Op& op, Random& random);
 // An operation that makes sense at that place more often than not: an allocation, or something done to an earlier one.
 Op random_op(Case& c, std::size_t program, std::size_t at, Random& random);
 
-machine::Shape random_shape(Random& random);  // a small row of the table with a few knobs turned
+std::uint64_t class_end(std::uint64_t bytes);  // of the smallest class of kmalloc with room for them (domain.md 11.2)
+
+machine::Shape random_shape(Random& random);         // a small row of the table with a few knobs turned
 machine::Shape random_object_shape(Random& random);  // the same with objects, mostly with several CPUs
 fault::Rule random_rule(const Case& c, Random& random);
 // A departure within a program, at a site that the operation there is likely to visit. Legal, or nothing.

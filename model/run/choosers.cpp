@@ -13,6 +13,21 @@ namespace {
 // The count of visits stops here (machine::Context): a departure at a later visit could not be written down.
 constexpr std::uint16_t visits_told_apart = 0xffff;
 
+// Points inside of an allocator, and those of them where a lock is about to be taken. Who departs only there lets
+// others run until they are inside, too: that is how two come to meet at one list.
+constexpr std::uint64_t sites_where(auto&& chosen) {
+  std::uint64_t sites = 0;
+  for (unsigned i = 0; i != machine::site_count; ++i)
+    sites |= chosen(machine::site_table[i].name) ? std::uint64_t{1} << i : 0;
+  return sites;
+}
+constexpr std::uint64_t sites_inside = sites_where([](std::string_view name) {
+  constexpr std::string_view layers[] = {"k12.", "mempool.", "page.", "pcp.", "slab.", "zone."};
+  return std::ranges::any_of(layers, [name](std::string_view layer) { return name.starts_with(layer); });
+});
+constexpr std::uint64_t sites_of_locks = sites_where([](std::string_view name) { return name.ends_with(".lock"); });
+static_assert((sites_inside & sites_of_locks) == sites_of_locks && sites_of_locks != 0);
+
 // A die that depends on where it is thrown and on nothing else.
 std::uint64_t luck(const Moment& moment) {
   const std::uint64_t where = (std::uint64_t{moment.who} << 48) ^ (std::uint64_t{moment.op} << 16) ^
@@ -60,8 +75,12 @@ RandomRates RandomChooser::swarm_rates(std::uint64_t seed) {
   program::Random random(seed ^ 0x5eed);
   constexpr std::uint32_t switches[] = {0, 5, 20, 60, 150, 400};
   constexpr std::uint32_t faults[] = {0, 0, 0, 10, 50, 200};
+  constexpr std::uint64_t everywhere = ~std::uint64_t{0};
+  constexpr std::uint64_t sites[] = {everywhere, everywhere, everywhere, everywhere, sites_inside, sites_of_locks};
   return {.switch_permille = switches[random.below(std::size(switches))],
-          .fault_permille = faults[random.below(std::size(faults))]};
+          .fault_permille = faults[random.below(std::size(faults))],
+          .migrations = random.percent(60),
+          .sites = sites[random.below(std::size(sites))]};
 }
 
 void RandomChooser::restart() {
@@ -81,6 +100,7 @@ bool RandomChooser::interested(const Moment& moment) {
   if (scheduled_) return true;
   if (moment.visit >= visits_told_apart) return false;
   const bool fault = moment.site.is_fault();
+  if (!fault && (rates_.sites >> moment.site.index() & 1) == 0) return false;
   std::uint32_t& quiet = fault ? quiet_faults_ : quiet_points_;
   if (quiet != 0) {
     if (quiet != ~std::uint32_t{0}) --quiet;
@@ -92,7 +112,15 @@ bool RandomChooser::interested(const Moment& moment) {
 
 std::uint32_t RandomChooser::choose(const Moment& moment, std::span<const Option> options) {
   if (scheduled_) return schedule_.choose(moment, options);
-  return 1 + random_.below(static_cast<std::uint32_t>(options.size()) - 1);
+  const auto wanted = [this](const Option& option) {
+    return rates_.migrations || option.move != machine::Move::migrate;
+  };
+  const auto others = options.subspan(1);
+  auto left = random_.below(static_cast<std::uint32_t>(std::ranges::count_if(others, wanted)));
+  for (std::uint32_t i = 0; i != others.size(); ++i) {
+    if (wanted(others[i]) && left-- == 0) return 1 + i;
+  }
+  return 0;
 }
 
 bool RandomChooser::roll(const Moment& moment, std::uint32_t percent) { return schedule_.roll(moment, percent); }

@@ -45,6 +45,8 @@ class ReplayChooser final : public machine::Chooser {
 struct RandomRates {
   std::uint32_t switch_permille = 60;
   std::uint32_t fault_permille = 0;
+  bool migrations = true;                   // without them every task keeps to its CPU
+  std::uint64_t sites = ~std::uint64_t{0};  // bit = Site::index(): where it departs at all (faults: everywhere)
 };
 class RandomChooser final : public machine::Chooser {
  public:
