@@ -2,7 +2,8 @@
 // back in every order, requests of every kind in every context, handlers that land in between.
 //
 // Every case comes from its seed and options alone. Swarm: each case leaves out a random part of what could be done and
-// prefers another, because programs in which everything happens equally often reach few unusual states.
+// prefers another, because programs in which everything happens equally often reach few unusual states. Some cases are
+// focused: all programs contend for the objects of one cache (author_focus.cpp).
 //
 // Without `crimes` a program commits none, whatever is refused and however programs are interleaved: each block has one
 // owner program and a slot of its own, is freed exactly once in a way that fits, and no call is made where its context

@@ -371,6 +371,39 @@ class ObjectJudge {
   unsigned crimes_ = 0;
 };
 
+// How many programs take objects of one cache, at most.
+std::size_t users_of_one_cache(const Case& c) {
+  std::map<Slot, std::set<const Program*>> users;
+  for (const Program& program : c.programs) {
+    for (const Op& op : program.ops) {
+      if (const auto* alloc = std::get_if<CacheAlloc>(&op)) users[alloc->cache.slot].insert(&program);
+    }
+  }
+  std::size_t most = 0;
+  for (const auto& [slot, programs] : users) most = std::max(most, programs.size());
+  return most;
+}
+
+TEST(Generate, SomeCasesAreFocused) {
+  unsigned shared = 0, again = 0, beyond = 0;
+  for (std::uint64_t seed = 0; seed < 2000; ++seed) {
+    const Case c = generate(seed, {.crimes = 0});
+    shared += users_of_one_cache(c) > 1 ? 1 : 0;
+    std::set<Slot> created, asked;
+    for (const Program& program : c.programs) {
+      for (const Op& op : program.ops) {
+        if (const auto* create = std::get_if<CacheCreate>(&op))
+          again += created.insert(create->out.slot).second ? 0 : 1;
+        if (const auto* size = std::get_if<Ksize>(&op)) asked.insert(size->in.slot);
+        if (const auto* poke = std::get_if<Poke>(&op)) beyond += asked.contains(poke->in.slot) ? 1 : 0;
+      }
+    }
+  }
+  EXPECT_GT(shared, 50U);
+  EXPECT_GT(again, 20U) << "a name that is taken";
+  EXPECT_GT(beyond, 50U) << "bytes that ksize told of";
+}
+
 TEST(Generate, WithoutCrimesThereAreNone) {
   std::size_t ops = 0;
   for (std::uint64_t seed = 0; seed < 2000; ++seed) {
