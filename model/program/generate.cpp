@@ -41,7 +41,7 @@ class Generator {
 
  private:
   static constexpr std::size_t no_criminal = ~std::size_t{0};
-  static constexpr std::uint32_t focused_percent = 10;  // of all cases
+  static constexpr std::uint32_t focused_percent = 15;  // of all cases
 
   struct Shared {  // a compound block with two owners
     Slot slot = 0;
