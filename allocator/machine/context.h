@@ -33,6 +33,7 @@ enum class IrqFlag : std::uint8_t { on, off };
 
 // Task flags that allocators look at (domain.md 7.5); a bit set.
 enum TaskFlag : std::uint32_t { pf_memalloc = 1, pf_noio = 2, pf_nofs = 4, pf_realtime = 8, tif_memdie = 16 };
+inline constexpr std::uint32_t pf_thread_bound = 32;  // engine: stays on its CPU; of workers, never of programs
 
 struct Context {
   Machine* machine = nullptr;
@@ -44,8 +45,9 @@ struct Context {
   std::uint32_t preempt_count = 0;
   std::uint32_t flags = 0;  // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
-  bool alone = true;        // engine: nobody else can run, or nobody wants to decide: points pass
-  std::uint32_t quota = 0;  // engine: points left before it wants to look at the step budget
+  std::uint32_t reclaimed_slab = 0;  // pages of slabs that it gave back so far (K26: reclaim_state); wraps
+  bool alone = true;                 // engine: nobody else can run, or nobody wants to decide: points pass
+  std::uint32_t quota = 0;           // engine: points left before it wants to look at the step budget
   // Visits of each site during this operation; they saturate. As many counters as fill whole cache lines.
   std::array<std::uint16_t, (site_count + 31) / 32 * 32> visits{};
 

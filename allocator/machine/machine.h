@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "allocator/machine/chooser.h"
 #include "allocator/machine/context.h"
@@ -83,6 +84,15 @@ class Machine {
   // For a daemon's body: sleeps until woken again; false when everybody else has finished and the daemon should return.
   bool daemon_wait();
 
+  // A daemon with a deferrable timer, which belongs to every run from now on. Outside of runs, daemons_max at
+  // most. Its body begins with daemon_wait_until.
+  void add_daemon(const Strand& daemon);
+  std::span<const Strand> daemons() const { return daemons_; }
+  void dismiss_daemons() { daemons_.clear(); }  // runs to come are without them (accounting)
+  // For the body of such a daemon: sleeps until then; false as above. The timer is deferrable: it keeps no run alive
+  // and moves no time, so the daemon runs late, when time has come that far for somebody else.
+  bool daemon_wait_until(Jiffies at);
+
   // Runs f() outside of any strand (boot, final accounting) as an all-powerful single task on CPU 0.
   void run_alone(void (*f)(void*), void* arg);
 
@@ -101,6 +111,7 @@ class Machine {
   Witness* witness_ = nullptr;
   Chooser* chooser_ = nullptr;
   bool may_depart_ = false;
+  std::vector<Strand> daemons_;
   std::unique_ptr<Engine> engine_;
 };
 

@@ -11,12 +11,13 @@
 
 namespace memtorture::machine {
 
-Machine::Machine() : engine_(std::make_unique<Engine>(*this)) {}
+Machine::Machine() : engine_(std::make_unique<Engine>(*this)) { daemons_.reserve(daemons_max); }
 Machine::~Machine() = default;
 
 void Machine::boot(const Shape& shape, Witness& witness) {
   shape_ = shape;
   witness_ = &witness;
+  daemons_.clear();
   ram_.power_on(shape.page_shift, shape.frames());
   engine_->power_on();
 }
@@ -34,6 +35,8 @@ std::span<const Departure> Machine::departures() const { return engine_->departu
 void Machine::record(const Departure& departure) { engine_->record(departure); }
 void Machine::wake_daemon(const Strand& daemon) { engine_->wake_daemon(daemon); }
 bool Machine::daemon_wait() { return engine_->daemon_wait(); }
+void Machine::add_daemon(const Strand& daemon) { daemons_.push_back(daemon); }
+bool Machine::daemon_wait_until(Jiffies at) { return engine_->daemon_wait_until(at); }
 void Machine::run_alone(void (*f)(void*), void* arg) { engine_->run_alone(f, arg); }
 bool Machine::daemons_idle() const { return engine_->daemons_idle(); }
 void Machine::request_stop() { engine_->request_stop(); }

@@ -52,6 +52,7 @@ Fiber& Engine::add(const machine::Strand& strand) {
   fiber.strand = strand;
   fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
   fiber.under = nullptr;
+  fiber.wake_at = 0;
   fiber.has_work = false;
   fibers_.push_back(&fiber);
   return fiber;
@@ -77,6 +78,7 @@ RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser
   driver_.alone = true;
   quota_given_ = driver_.quota = 0;
   charge(0);
+  for (const auto& daemon : machine_.daemons()) add(daemon).op = ~0u;  // its first activation is number 0
   for (const auto& strand : strands) add(strand);
   set_alone();
   Context* const before = current_context;
@@ -213,6 +215,13 @@ void Engine::expire(Fiber& fiber) {
   now_ = std::max(now_, fiber.wake_at);
   fiber.life = Life::ready;
   fiber.waits_for = nullptr;
+  if (!machine_.daemons().empty()) wake_deferred();
+}
+
+void Engine::wake_deferred() {
+  for (Fiber* fiber : fibers_) {
+    if (fiber->life == Life::idle && fiber->wake_at != 0 && fiber->wake_at <= now_) fiber->life = Life::ready;
+  }
 }
 
 // --- points
@@ -280,7 +289,7 @@ void Engine::list_options() {
     }
     if (can_deliver(*fiber)) options_.push_back({.move = Move::deliver, .whom = fiber->id});
   }
-  if (!preemptible_here) return;
+  if (!preemptible_here || (me.flags & pf_thread_bound) != 0) return;
   for (unsigned cpu = 0; cpu != machine_.shape().cpus; ++cpu) {
     if (cpu != me.cpu) options_.push_back({.move = Move::migrate, .whom = static_cast<ContextId>(cpu)});
   }
@@ -434,9 +443,29 @@ bool Engine::daemon_wait() {
     switch_away();
   }
   me.has_work = false;
-  ++me.op;  // what a daemon does is anchored by its activation
-  me.visits = {};
+  begin_activation(me);
   return true;
+}
+
+bool Engine::daemon_wait_until(Jiffies at) {
+  Fiber& me = running();
+  while (now_ < at) {
+    if (shutting_down_) return false;
+    me.life = Life::idle;
+    me.wake_at = at;
+    leave_cpu(me);
+    switch_away();
+  }
+  me.wake_at = 0;
+  if (shutting_down_) return false;
+  begin_activation(me);
+  return true;
+}
+
+// What a daemon does is anchored by its activation.
+void Engine::begin_activation(Fiber& daemon) {
+  ++daemon.op;
+  daemon.visits = {};
 }
 
 bool Engine::daemons_idle() const {

@@ -10,7 +10,9 @@
 // What can move next: for each CPU its top, if it is not blocked; on an idle CPU any ready task of it. If nothing can:
 // time jumps to the earliest timer; else handlers that were never delivered arrive; else daemons are told to end; else
 // the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser. The time-out of
-// somebody who waits to be woken is for wake-ups that never come, so handlers arrive before it expires.
+// somebody who waits to be woken is for wake-ups that never come, so handlers arrive before it expires. Daemons with a
+// timer (daemon_wait_until) only follow: time never jumps to them, they wake when it has passed them on its way to
+// somebody else. They stand in front of fibers_, so by default they run before whoever time was moved for.
 //
 // A stop (panic, finding, budget) jumps straight back to the driver and abandons the fibers: what runs on them holds no
 // host resources by rule (allocator layers have no host heap, the executor keeps its state outside).
@@ -33,7 +35,7 @@ enum class Life : std::uint8_t {
   spinning,  // on a spinlock; keeps its CPU busy
   sleeping,  // until wake_at
   waiting,   // on a wait queue
-  idle,      // a daemon without work
+  idle,      // a daemon without work, or before its time
   done,
 };
 
@@ -43,7 +45,7 @@ struct Fiber : Context, fiber::Strand {
   Fiber* under = nullptr;           // what it interrupted
   const void* waits_for = nullptr;  // SpinLock or WaitQueue; null: its time was up
   std::uint64_t wait_ticket = 0;    // order of waiters
-  Jiffies wake_at = 0;              // sleeping; waiting: its time-out, 0: none
+  Jiffies wake_at = 0;              // sleeping; waiting: its time-out; idle: its deferrable timer. 0: none
   bool has_work = false;            // daemons
   bool fresh = true;                // its stack holds no frames of ours
 };
@@ -73,6 +75,7 @@ class Engine {
   bool owns_below(ContextId owner) const;                // did the running context interrupt `owner`?
   void wake_daemon(const machine::Strand& daemon);
   bool daemon_wait();
+  bool daemon_wait_until(Jiffies at);
   bool daemons_idle() const;
   [[noreturn]] void stop(StopReason reason, PanicKind panic = PanicKind::none);
   [[noreturn]] void panic(PanicKind kind);
@@ -102,6 +105,8 @@ class Engine {
   Fiber* next_to_run();
   Fiber* earliest_timer() const;
   void expire(Fiber& fiber);
+  void wake_deferred();
+  void begin_activation(Fiber& daemon);
   static void entry(boost::context::detail::transfer_t transfer);
   [[noreturn]] void loop(Fiber& me);
 

@@ -66,6 +66,7 @@ class FiberEngine : public testing::Test {
     Shape shape = *shape_named("flat");
     shape.cpus = static_cast<std::uint8_t>(cpus);
     machine_.boot(shape, recorder_);
+    for (const Strand& daemon : daemons_) machine_.add_daemon(daemon);
     return machine_.run(strands_, chooser, {.steps_budget = steps});
   }
   void say(const char* word) { said_ += word; }
@@ -74,6 +75,7 @@ class FiberEngine : public testing::Test {
   Recorder recorder_;
   Script script_;
   std::string said_;
+  std::vector<Strand> daemons_;
 
  private:
   std::vector<std::unique_ptr<Body>> bodies_;
@@ -429,6 +431,59 @@ TEST_F(FiberEngine, ADaemonWorksWhenWokenAndEndsWithTheRun) {
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "adbd.");
   EXPECT_TRUE(machine_.daemons_idle());
+}
+
+// A worker with a deferrable timer: it comes when time has passed for somebody else, first in line, on its own CPU.
+TEST_F(FiberEngine, ADeferrableTimerOnlyFollows) {
+  struct Worker {
+    std::string* said;
+    static void body(void* arg) {
+      auto& self = *static_cast<Worker*>(arg);
+      for (Jiffies at = 5; this_machine().daemon_wait_until(at); at = jiffies_now() + 10) {
+        *self.said += "w";
+        EXPECT_EQ(current().cpu, 1);
+        point("page.free");
+      }
+      *self.said += ".";
+    }
+  } worker{&said_};
+  daemons_.push_back({.id = events_first + 1,
+                      .kind = ContextKind::task,
+                      .cpu = 1,
+                      .flags = pf_thread_bound,
+                      .body = &Worker::body,
+                      .arg = &worker});
+  const ContextId a = add(0, [&] {
+    say("a");
+    sleep_jiffies(4);
+    say("b");  // too early
+    sleep_jiffies(1);
+    say("c");
+    sleep_jiffies(1000);  // once, though a hundred times would fit
+    say("d");
+    sleep_jiffies(9);
+    say("e");
+  });
+  script_.lines = {{events_first + 1, "page.free", {Move::migrate, 0}},  // is bound
+                   {events_first + 1, "page.free", {Move::switch_to, a}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "abwcwde.");
+}
+
+TEST_F(FiberEngine, ADeferrableTimerIsNobodysHope) {
+  daemons_.push_back({.id = events_first,
+                      .kind = ContextKind::task,
+                      .cpu = 0,
+                      .flags = pf_thread_bound,
+                      .body =
+                          [](void*) {
+                            while (this_machine().daemon_wait_until(jiffies_now() + 1)) {
+                            }
+                          },
+                      .arg = nullptr});
+  WaitQueue queue;
+  add(0, [&] { queue.wait(); });
+  EXPECT_EQ(run().reason, StopReason::deadlock);
 }
 
 TEST_F(FiberEngine, CountsAndFlagsOfAContextAreItsOwn) {

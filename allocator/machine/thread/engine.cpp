@@ -39,7 +39,8 @@ void Engine::add_runner(Runner& runner, const Strand& strand, Life life) {
 
 void Engine::set_up(std::span<const Strand> strands, Chooser& chooser) {
   cpus_ = std::vector<Cpu>(machine_.shape().cpus);
-  runners_ = std::vector<Runner>(strands.size() + cpus_.size() + daemons_max);
+  daemon_slots_ = nodes_max + machine_.daemons().size();  // one a kswapd
+  runners_ = std::vector<Runner>(strands.size() + cpus_.size() + daemon_slots_);
   pulse_.store(0, std::memory_order_relaxed);
   stop_.store(StopReason::finished, std::memory_order_relaxed);
   panic_.store(PanicKind::none, std::memory_order_relaxed);
@@ -67,13 +68,18 @@ void Engine::set_up(std::span<const Strand> strands, Chooser& chooser) {
                       .arg = this};
     add_runner(*cpu.idle, idle, cpu.tasks_left == 0 ? Life::ready : Life::standby);
   }
+  for (std::size_t i = 0; i != machine_.daemons().size(); ++i) {
+    daemons()[i].daemon_id.store(machine_.daemons()[i].id, std::memory_order_relaxed);
+    add_runner(daemons()[i], machine_.daemons()[i], Life::ready);
+  }
 }
 
 RunResult Engine::run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits) {
   steps_budget_ = limits.steps_budget;
   set_up(strands, chooser);
   running_.store(true, std::memory_order_relaxed);
-  for (Runner& runner : std::span(runners_).first(runners_.size() - daemons_max)) {
+  // The other slots of daemons may already be somebody's business.
+  for (Runner& runner : std::span(runners_).first(runners_.size() - daemon_slots_ + machine_.daemons().size())) {
     if (runner.cpu != nullptr) start(runner);
   }
   join_all();
@@ -173,6 +179,20 @@ bool Engine::daemon_wait() {
     // Work that came between the look and the store found nobody to unblock: take it back ourselves. If the waker was
     // faster than that, the bell has been rung for us and block() returns at once.
     if (me.has_work.load(std::memory_order_relaxed)) unblock(me, Life::no_work);
+    block(me);
+  }
+}
+
+// As sleep(), but nobody_moves() does not count it as a timer.
+bool Engine::daemon_wait_until(Jiffies at) {
+  Runner& me = *frame().runner;
+  for (;;) {
+    leave_if_stopped();
+    if (shutting_down_.load(std::memory_order_relaxed)) return false;
+    if (now() >= at) return true;
+    me.life.store(Life::no_work, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    me.wake_at.store(at, std::memory_order_relaxed);
     block(me);
   }
 }

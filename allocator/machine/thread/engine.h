@@ -75,7 +75,7 @@ enum class Life : std::uint8_t {
   sleeping,  // until wake_at
   waiting,   // on a wait queue
   spinning,  // on a spinlock, long enough to be counted out
-  no_work,   // a daemon
+  no_work,   // a daemon without work, or before wake_at
   standby,   // a CPU's idle thread, while tasks of the CPU are there to be interrupted
   done,
 };
@@ -124,6 +124,7 @@ class Engine {
   void wake(WaitQueue& queue, std::uint32_t& word, bool all);
   void wake_daemon(const Strand& daemon);
   bool daemon_wait();
+  bool daemon_wait_until(Jiffies at);
   bool daemons_idle() const { return false; }                       // it could change while the caller looks
   bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
   void request_stop();
@@ -143,7 +144,7 @@ class Engine {
   void live(Runner& runner);
   void finish(Runner& runner);
   void join_all();
-  std::span<Runner> daemons() { return std::span(runners_).last(daemons_max); }
+  std::span<Runner> daemons() { return std::span(runners_).last(daemon_slots_); }
 
   // point.cpp: handlers and variation
   void deliver_some(Frame& me, Cpu& cpu);
@@ -170,12 +171,12 @@ class Engine {
 
   static constexpr std::uint64_t pulse_in = (std::uint64_t{1} << 32) + 1;
   static constexpr std::uint64_t pulse_movers = 0xffff'ffff;
-  static constexpr unsigned daemons_max = 16;
 
   Machine& machine_;
   CpuDice dice_;
   std::vector<Cpu> cpus_;
-  std::vector<Runner> runners_;  // tasks, idle threads, then room for daemons_max daemons
+  std::vector<Runner> runners_;  // tasks, idle threads, then room for daemons
+  std::size_t daemon_slots_ = 0;
   std::uint64_t steps_budget_ = 0;
   std::atomic<std::uint64_t> pulse_{0};
   std::atomic<Jiffies> now_{0};

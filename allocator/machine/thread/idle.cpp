@@ -101,7 +101,7 @@ void Engine::advance_time(Jiffies to) {
   }
   to = std::max(before, to);
   for (Runner& runner : runners_) {
-    if (due(runner.wake_at, to)) unblock(runner, Life::sleeping);
+    if (due(runner.wake_at, to) && !unblock(runner, Life::sleeping)) unblock(runner, Life::no_work);
     // Its waker may have been faster, and this then cuts a later wait short: those may return without a wake.
     if (due(runner.wait_ends_at, to)) unblock(runner, Life::waiting);
   }

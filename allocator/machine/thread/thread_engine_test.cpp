@@ -613,6 +613,26 @@ TEST_F(ThreadEngine, ADaemonWithoutWorkIsNoDeadlockButABlockedTaskIs) {
   EXPECT_EQ(reason(), StopReason::deadlock);
 }
 
+TEST_F(ThreadEngine, DeferrableTimersFollowTimeAndEndWithTheRun) {
+  std::atomic<int> passes{0}, ended{0};
+  for (unsigned cpu = 0; cpu != 4; ++cpu) {
+    machine_.add_daemon(strand(static_cast<ContextId>(events_first + cpu), ContextKind::task, cpu, [&] {
+      for (Jiffies at = 5; this_machine().daemon_wait_until(at); at = jiffies_now() + 10) {
+        EXPECT_GE(jiffies_now(), at);
+        ++passes;
+      }
+      ++ended;
+    }));
+  }
+  task(0, [] { sleep_jiffies(100); });
+  EXPECT_EQ(reason(), StopReason::finished);
+  EXPECT_GE(passes, 4);
+  EXPECT_EQ(ended, 4);
+  WaitQueue queue;
+  task(1, [&] { queue.wait(); });
+  EXPECT_EQ(reason(), StopReason::deadlock);
+}
+
 // --- the machine ---------------------------------------------------------------------------------------------------
 
 TEST_F(ThreadEngine, ServesManyRunsAndCodeOutsideOfThem) {
