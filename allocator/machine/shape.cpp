@@ -109,6 +109,7 @@ std::optional<std::string> why_impossible(const Shape& shape) {
   if (shape.slab_debug != 0 && shape.objects != ObjectLayer::slab) return "slab_debug needs objects=slab";
   if (shape.quarantine_bytes != 0 && (shape.slab_debug & debug_shadow) == 0)
     return "a quarantine needs the letter K in slab_debug";
+  if (shape.reap == Toggle::on && shape.objects != ObjectLayer::slab) return "reap needs objects=slab";
   return why_zones_impossible(shape);
 }
 

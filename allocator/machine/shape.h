@@ -53,6 +53,7 @@ struct Shape {
   ObjectLayer objects = ObjectLayer::none;
   std::uint8_t slab_debug = 0;         // SlabDebug bits; slab only
   std::uint64_t quarantine_bytes = 0;  // freed objects that are held back, in bytes of buffers; with debug_shadow only
+  Toggle reap = Toggle::off;           // the periodic reaper of every CPU runs (domain.md 10.5); slab only
 
   std::uint64_t page_bytes() const { return std::uint64_t{1} << page_shift; }
   Pfn frames() const { return static_cast<Pfn>(ram_bytes >> page_shift); }

@@ -5,7 +5,7 @@
 //   free.cpp       references, freeing, bad pages            pcp.cpp      per-CPU lists
 //   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd, OOM killer
 //   clients.cpp    who holds reclaimable pages                setup.cpp    boot, watermarks
-//   slab_mark.cpp  pages of a slab
+//   slab_mark.cpp  pages of a slab                             shrinker.h   other layers that can give pages back
 //
 // Locks, outermost first: Pcp::lock > Zone::lock; Clients::lock alone. All are taken with interrupts off, none is held
 // over a call that may sleep. Every structure is empty or consistent while no lock is held, so an interrupt that
@@ -24,6 +24,7 @@
 #include "allocator/machine/machine.h"
 #include "allocator/page/buddy.h"
 #include "allocator/page/clients.h"
+#include "allocator/page/shrinker.h"
 #include "allocator/page/watermark.h"
 #include "allocator/page/zonelist.h"
 
@@ -88,6 +89,8 @@ class PageAllocator {
   std::uint64_t min_free_kbytes() const { return min_free_kbytes_.get(); }
 
   // --- for reclaim --------------------------------------------------------------------------------------------------
+  // Between boot and the first run; until the next boot.
+  void register_shrinker(Shrinker& shrinker);
   subject::PagesTrace& trace() { return *trace_; }
 
  private:
@@ -120,6 +123,7 @@ class PageAllocator {
   // reclaim.cpp
   std::uint32_t try_to_free_pages(const Request& request);
   std::uint32_t shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target);
+  std::uint32_t shrink_slab(gfp_t gfp, std::uint32_t target);
   void wake_all_kswapd(const Request& request);
   void wakeup_kswapd(unsigned nid, unsigned order);
   static void kswapd(void* node);
@@ -172,6 +176,7 @@ class PageAllocator {
   Zonelists zonelists_;
   Node node_[machine::nodes_max] = {};
   std::atomic<bool> oom_busy_{false};
+  Shrinker* shrinkers_ = nullptr;
   machine::Machine* machine_ = nullptr;
   fault::Injector* faults_ = nullptr;
   subject::PagesTrace* trace_ = nullptr;

@@ -3,6 +3,7 @@
 // What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
 // __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and
 // P-GFP-9 hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
+// Clients come first; what they leave of the batch other layers are asked for (shrinker.h), who need nothing for it.
 //
 // Not modelled: LRU ageing, priorities, writeback that takes time. A round frees up to reclaim_batch pages at once.
 #include "allocator/page/page_alloc.h"
@@ -23,6 +24,7 @@ std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
     for (const std::uint8_t index : request.zonelist->all()) {
       if (freed < reclaim_batch) freed += shrink_zone(zones_[index], request.gfp, reclaim_batch - freed);
     }
+    if (freed < reclaim_batch) freed += shrink_slab(request.gfp, reclaim_batch - freed);
   }
   trace_->reclaim_ended(freed);
   me.flags &= ~std::uint32_t{machine::pf_memalloc};
@@ -33,6 +35,24 @@ std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t ta
   std::uint32_t freed = clients_.shrink(zone, ClientKind::clean, target);
   if ((gfp & subject::gfp_fs) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::dirty, target - freed);
   if ((gfp & subject::gfp_io) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::anon, target - freed);
+  return freed;
+}
+
+void PageAllocator::register_shrinker(Shrinker& shrinker) {
+  shrinker.next_ = shrinkers_;
+  shrinkers_ = &shrinker;
+}
+
+std::uint32_t PageAllocator::shrink_slab(gfp_t gfp, std::uint32_t target) {
+  std::uint32_t freed = 0;
+  for (Shrinker* shrinker = shrinkers_; shrinker != nullptr && freed < target; shrinker = shrinker->next_) {
+    const std::uint32_t before = machine::current().reclaimed_slab;
+    trace_->shrink_began(gfp);
+    shrinker->shrink(target - freed, gfp);
+    const std::uint32_t its_pages = machine::current().reclaimed_slab - before;
+    trace_->shrink_ended(its_pages);
+    freed += its_pages;
+  }
   return freed;
 }
 
@@ -71,7 +91,8 @@ void PageAllocator::kswapd(void* arg) {
   } while (node.allocator->machine_->daemon_wait());
 }
 
-// Every zone of the node to HIGH, for the largest order asked for; gives up on a zone when a round frees nothing.
+// Every zone of the node to HIGH, for the largest order asked for; gives up on a zone when a round frees nothing. Slabs
+// come after clients of the zone, wherever they lie: a cache may have pages of every zone.
 void PageAllocator::balance(Node& node) {
   const unsigned order = node.kswapd_order.exchange(0, std::memory_order_relaxed);
   for (Zone& zone : zones()) {
@@ -79,7 +100,9 @@ void PageAllocator::balance(Node& node) {
     point("kswapd.balance");
     while (!zone_watermark_ok(zone, order, Mark::high, ZoneKind::dma, 0)) {
       if (faults_->should_fail("reclaim.progress", reclaim_batch, subject::GFP_KERNEL, order)) break;
-      if (shrink_zone(zone, subject::GFP_KERNEL, reclaim_batch) == 0) break;
+      if (shrink_zone(zone, subject::GFP_KERNEL, reclaim_batch) == 0 &&
+          shrink_slab(subject::GFP_KERNEL, reclaim_batch) == 0)
+        break;
     }
   }
 }

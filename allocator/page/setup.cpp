@@ -23,6 +23,7 @@ void PageAllocator::boot(machine::Machine& machine, boot::Bank& bank, fault::Inj
   poisons_ = shape.poison == machine::Toggle::on;
   oom_busy_.store(false, std::memory_order_relaxed);
   clients_.boot();
+  shrinkers_ = nullptr;
   bank.reset();
   map_.boot(bank, boot::MemoryMap(shape), shared_ ? MemMap::Validity::eager : MemMap::Validity::lazy);
 

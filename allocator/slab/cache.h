@@ -33,6 +33,8 @@ inline constexpr machine::LockClass list_lock_class{"slab.list"};
 inline constexpr std::uint32_t bufctl_end = ~0u, bufctl_active = ~0u - 2;
 inline constexpr std::uint32_t alien_limit = 12;
 inline constexpr std::uint32_t batchrefill_limit = 16;
+inline constexpr unsigned reap_seconds_cpu = 2;    // REAPTIMEOUT_CPUC: between two passes of a CPU's reaper
+inline constexpr unsigned reap_skew_jiffies = 3;   // from CPU to CPU
 inline constexpr unsigned reap_seconds_list3 = 4;  // REAPTIMEOUT_LIST3: between two looks at shared arrays and slabs
 // K26 gives shared and alien arrays a batchcount that is never used.
 inline constexpr std::uint32_t batchcount_unused = 0xbaadf00d;

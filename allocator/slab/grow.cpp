@@ -61,6 +61,7 @@ Pfn SlabAllocator::get_pages(KmemCache& cache, gfp_t gfp, unsigned node) {
 
 void SlabAllocator::free_pages(KmemCache& cache, Pfn first) {
   slab_pages_[static_cast<unsigned>(kind_of(cache))].fetch_sub(1u << cache.order, std::memory_order_relaxed);
+  machine::current().reclaimed_slab += 1u << cache.order;
   pages_.trace().layer_releases(first, cache.order);
   pages_.free_pages_of(first, cache.order);
   pages_.trace().layer_released();

@@ -1,7 +1,12 @@
 // Memory comes back (domain.md 10.5): draining arrays, freeing empty slabs, the periodic reaper, pressure.
 //
-// The reaper takes a fifth of what nobody used since its last pass; shrinking takes everything that is not in use. All
-// of it with the chain locked, so that no cache disappears; objects in use are neither moved nor looked at (P-SLAB-14).
+// The reaper takes a fifth of what nobody used since its last pass; shrinking takes everything that is not in use;
+// pressure takes empty slabs, and only what they do not yield from arrays. All of it with the chain locked, so that no
+// cache disappears; objects in use are neither moved nor looked at (P-SLAB-14).
+//
+// Reclaim may call from the middle of a request of this very layer. Such a request holds no lock but perhaps the chain
+// mutex (a cache is being made), which is then taken and ends the matter; and it finds its way again afterwards,
+// because it looks anew at arrays and lists after every call of the page layer (alloc.cpp).
 #include <utility>
 
 #include "allocator/slab/slab.h"
@@ -81,24 +86,86 @@ SlabAllocator::Shrunk SlabAllocator::shrink(KmemCache& cache) {
   return result;
 }
 
-std::uint64_t SlabAllocator::shrink_all() {
-  if (reject_nmi(0) || !chain_mutex_.try_lock()) return 0;
-  std::uint64_t pages = 0;
-  for (CacheHandle i = chain_; i != 0; i = cache_at(i).next) pages += shrink(cache_at(i)).pages;
+// Does any array or list of empty slabs hold something? With one host thread to see it is as good as to hold every lock
+// (slab.h, take_fast), so a machine that is short of memory for long does not go through all locks for nothing each
+// time. With several, nobody may look without the lock: perhaps.
+bool SlabAllocator::has_unused(KmemCache& cache) {
+  if (concurrent_) return true;
+  for (unsigned cpu = 0; cpu != cpus_; ++cpu) {
+    if (cpu_array(cache, cpu).avail != 0) return true;
+  }
+  for (unsigned node = 0; node != nodes_; ++node) {
+    const List3& l3 = list3(cache, node);
+    if (!l3.free.empty() || (l3.shared != 0 && array_at(l3.shared).avail != 0)) return true;
+    for (const Address alien : l3.alien) {
+      if (alien != 0 && array_at(alien).avail != 0) return true;
+    }
+  }
+  return false;
+}
+
+// Newest caches first: the descriptors of their slabs are objects of older ones.
+void SlabAllocator::shrink(std::uint32_t pages_wanted, gfp_t) {
+  if (!chain_mutex_.try_lock()) return;
+  const std::uint32_t before = machine::current().reclaimed_slab;
+  const auto missing = [&] {
+    const std::uint32_t freed = machine::current().reclaimed_slab - before;
+    return freed < pages_wanted ? pages_wanted - freed : 0;
+  };
+  for (CacheHandle i = chain_; i != 0; i = cache_at(i).next) {
+    KmemCache& cache = cache_at(i);
+    for (unsigned node = 0; node != nodes_ && missing() != 0 && has_unused(cache); ++node)
+      free_empty_slabs(cache, node, ((missing() - 1) >> cache.order) + 1);
+  }
+  for (CacheHandle i = chain_; i != 0 && missing() != 0; i = cache_at(i).next) {
+    if (has_unused(cache_at(i))) shrink(cache_at(i));
+  }
   chain_mutex_.unlock();
-  return pages;
+}
+
+std::uint64_t SlabAllocator::shrink_all() {
+  if (reject_nmi(0)) return 0;
+  const std::uint32_t before = machine::current().reclaimed_slab;
+  shrink(~std::uint32_t{0}, subject::GFP_KERNEL);
+  return machine::current().reclaimed_slab - before;
 }
 
 // --- the periodic reaper --------------------------------------------------------------------------------------------
 
-void SlabAllocator::reap(unsigned cpu) {
-  if (reject_nmi(0) || !chain_mutex_.try_lock()) return;
-  for (CacheHandle i = chain_; i != 0; i = cache_at(i).next) {
-    point("slab.reap");
-    reap_cache(cache_at(i), cpu);
+// The first pass of a CPU is due after a second, those of the CPUs a little apart: they would only find the chain
+// locked by one another.
+void SlabAllocator::start_cpu_timers() {
+  for (unsigned cpu = 0; cpu != cpus_; ++cpu) {
+    machine_.add_daemon({.id = static_cast<machine::ContextId>(machine::events_first + cpu),
+                         .kind = machine::ContextKind::task,
+                         .cpu = static_cast<std::uint8_t>(cpu),
+                         .flags = machine::pf_thread_bound,
+                         .body = &SlabAllocator::cpu_timer,
+                         .arg = this});
   }
-  reap_node_[cpu] = static_cast<std::uint8_t>((reap_node_[cpu] + 1) % nodes_);
-  chain_mutex_.unlock();
+}
+
+void SlabAllocator::cpu_timer(void* allocator) {
+  SlabAllocator& self = *static_cast<SlabAllocator*>(allocator);
+  const unsigned cpu = machine::raw_smp_processor_id();  // bound
+  const machine::Jiffies second = self.machine_.shape().hz;
+  machine::Jiffies at = machine::jiffies_now() + second + reap_skew_jiffies * cpu;
+  for (; self.machine_.daemon_wait_until(at); at = machine::jiffies_now() + reap_seconds_cpu * second) self.reap(cpu);
+}
+
+void SlabAllocator::reap(unsigned cpu) {
+  if (reject_nmi(0)) return;
+  const std::uint32_t before = machine::current().reclaimed_slab;
+  pages_.trace().shrink_began(0);
+  if (chain_mutex_.try_lock()) {
+    for (CacheHandle i = chain_; i != 0; i = cache_at(i).next) {
+      point("slab.reap");
+      reap_cache(cache_at(i), cpu);
+    }
+    reap_node_[cpu] = static_cast<std::uint8_t>((reap_node_[cpu] + 1) % nodes_);
+    chain_mutex_.unlock();
+  }
+  pages_.trace().shrink_ended(machine::current().reclaimed_slab - before);
 }
 
 void SlabAllocator::reap_cache(KmemCache& cache, unsigned cpu) {

@@ -36,7 +36,7 @@ namespace memtorture::slab {
 using machine::Held;
 using machine::Masked;
 
-class SlabAllocator {
+class SlabAllocator final : public page::Shrinker {
  public:
   SlabAllocator(machine::Machine& machine, fault::Injector& faults, page::PageAllocator& pages)
       : machine_(machine), faults_(faults), pages_(pages) {}
@@ -72,8 +72,12 @@ class SlabAllocator {
   // --- giving memory back ------------------------------------------------------------------------------------------
   // One pass of the periodic reaper (cache_reap) on behalf of `cpu`. Does nothing when the chain mutex is taken.
   void reap(unsigned cpu);
-  // For memory pressure: empties every array and frees every empty slab; returns pages freed. Neither sleeps nor
-  // waits for the chain mutex: 0 when it is taken.
+  // From now on every CPU has a worker that does so about every two seconds. Outside of runs, after boot().
+  void start_cpu_timers();
+  // For memory pressure: empty slabs are given back, and arrays emptied to make more, until so many pages are free or
+  // nothing is left to give. Neither sleeps nor waits for the chain mutex: nothing happens when it is taken.
+  void shrink(std::uint32_t pages_wanted, gfp_t gfp) override;
+  // The same without an end; returns pages freed.
   std::uint64_t shrink_all();
 
   // --- white box ---------------------------------------------------------------------------------------------------
@@ -214,6 +218,8 @@ class SlabAllocator {
   void drain_cpu(KmemCache& cache, unsigned cpu, Doomed& doomed);
   void drain_shared(KmemCache& cache, unsigned node, Doomed& doomed);
   std::uint64_t free_empty_slabs(KmemCache& cache, unsigned node, std::uint64_t slabs_max);
+  bool has_unused(KmemCache& cache);
+  static void cpu_timer(void* allocator);
   void reap_cache(KmemCache& cache, unsigned cpu);
   void reap_array(KmemCache& cache, unsigned node, ArrayCache& array, Doomed& doomed, const Held&);
   void reap_alien(KmemCache& cache, unsigned node, unsigned home, Doomed& doomed);

@@ -136,6 +136,9 @@ class PagesTrace {
   virtual void layer_granted(Pfn first) { (void)first; }  // no_pfn: refused
   virtual void layer_releases(Pfn first, unsigned order) { (void)first, (void)order; }
   virtual void layer_released() {}
+  // Another layer looks for pages that it can give back: asked by reclaim, with these flags, or by the clock (gfp 0).
+  virtual void shrink_began(gfp_t gfp) { (void)gfp; }
+  virtual void shrink_ended(std::uint32_t freed) { (void)freed; }
 };
 
 struct Promises {

@@ -187,7 +187,7 @@ bool Oracle::State::surely_passes(const Flight& f, unsigned z) const {
   const Zone& zone = geometry.zone(z);
   std::uint64_t taken = 0;
   for (const std::uint8_t other : allocating) {
-    const Flight& theirs = contexts[other].flight;
+    const Flight& theirs = request_in_flight(other);
     if (&theirs != &f) taken += std::uint64_t{1} << std::min<unsigned>(theirs.order, machine::orders_max);
   }
   if (f.order != 0 && (taken != 0 || mutators > 1)) return false;
@@ -211,13 +211,13 @@ void Oracle::State::disturb(Flight& f) {
 
 void Oracle::State::before_change(unsigned except) {
   for (const std::uint8_t index : allocating) {
-    if (index != except) disturb(contexts[index].flight);
+    if (index != except) disturb(request_in_flight(index));
   }
 }
 
 void Oracle::State::after_change() {
   for (const std::uint8_t index : allocating) {
-    Flight& f = contexts[index].flight;
+    Flight& f = request_in_flight(index);
     if (!f.disturbed) continue;
     const Zonelist& list = geometry.zonelist(f.node, f.high);
     const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;

@@ -44,6 +44,8 @@ enum class EventKind : std::uint8_t {
   layer_granted,   // pfn, or no_pfn: refused, and then detail once more
   layer_releases,  // pfn, order; value2 as in call
   layer_released,
+  shrink_began,  // gfp: by reclaim; 0: by the clock. value2 as in call
+  shrink_ended,  // value = pages that the context gave back meanwhile
   reclaim_began,
   reclaim_ended,  // gfp / value = pages freed
   kswapd_woken,   // value = node

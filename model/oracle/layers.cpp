@@ -15,13 +15,17 @@ namespace memtorture::oracle {
 
 // Sets aside what the context is doing.
 Flight& Oracle::State::open_inner(const Event& event, ContextState& state, const Request& request) {
+  // Of the same doing as the request that it is for: to that one it is no change by others.
+  const bool for_own_request = state.flight.active && allocates(state.flight.request.act);
+  const bool in_step = state.flight.changes == changes;
   state.outer.push_back(state.flight);
   Flight& f = state.flight;
   f.open(event);
   f.layer = true;
   f.request = request;
   enter_mutator();
-  f.changes = changes_from_here(1);
+  if (for_own_request && in_step) state.outer.back().changes = changes;
+  f.changes = changes_from_here(for_own_request ? 2 : 1);
   return f;
 }
 
@@ -39,6 +43,10 @@ Ruling Oracle::State::close_inner(const Event& event, ContextState& state, Rulin
 // rights: it may wait, start I/O or use reserves only where he may.
 Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
   const Flight& caller = state.flight;
+  if (state.shrinking && may_sleep(event.gfp))
+    return broken("reclaim.nested", machine::no_pfn, "who gives pages back asks for some, and would wait for them");
+  if (!caller.active && event.who != machine::no_context)
+    return broken("layer.gfp", machine::no_pfn, "a request for pages that nobody asked for");
   state.object.asked = true;
   ++own_allocations;
   if (!caller.active) return Ruling::fine;
@@ -115,6 +123,7 @@ Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state)
     if (const Ruling ruling = poison_untold(address, shape.page_bytes() << event.order); ruling != Ruling::fine)
       return ruling;
   }
+  if (const Ruling ruling = judge_giving_back(event, state); ruling != Ruling::fine) return ruling;
   if (exposed != 0) return undecidable();
   open_inner(event, state, {.act = Act::release, .order = event.order});
   ++handling;

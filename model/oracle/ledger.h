@@ -51,7 +51,8 @@ struct Object {  // a live block
   std::uint8_t order = 0;
   bool compound = false;
   bool forgotten = false;
-  bool layer = false;  // held by a layer of the subject, not by a program
+  bool layer = false;       // held by a layer of the subject, not by a program
+  std::uint32_t cache = 0;  // of a layer's: index + 1 of the program's cache that it is a slab of, as far as is known
 };
 
 struct ZoneState {

@@ -348,7 +348,10 @@ Ruling Oracle::State::grant_object(const Event& event, ContextState& state, std:
                    .cache = of,
                    .pool = pool,
                    .broken = cache != nullptr && cache->ctor != 0 && zeroed});
-  if (cache != nullptr) ++cache->live;
+  if (cache != nullptr) {
+    ++cache->live;
+    ledger.object(ledger.find(event.pfn).entry.payload()).cache = of;
+  }
   fill_slot(r.out, {.what = Held::object, .address = event.value, .object = index, .serial = serial});
   return Ruling::fine;
 }

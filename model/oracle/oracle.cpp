@@ -6,14 +6,15 @@
 #include <algorithm>
 
 #include "model/oracle/state.h"
+#include "model/program/words.h"
 
 namespace memtorture::oracle {
 
 unsigned Oracle::State::index_of(ContextId id) {
   if (id < program::programs_max) return id;
-  const unsigned node = id - machine::kswapd_first;
-  return machine::is_daemon(id) && node < machine::nodes_max ? static_cast<unsigned>(program::programs_max) + node
-                                                             : harness_index;
+  return machine::is_daemon(id) && machine::daemon_index(id) < machine::daemons_max
+             ? static_cast<unsigned>(program::programs_max) + machine::daemon_index(id)
+             : harness_index;
 }
 
 Ruling Oracle::State::broken(RuleId rule, Pfn pfn, std::string detail) {
@@ -87,7 +88,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   ++run;
   serial = 0;
   for_each_context([](ContextState& state) {  // those of the last run
-    state.draining = false;
+    state.draining = state.shrinking = false;
     state.flight.active = false;
     state.flight.request.act = Act::none;
     state.outer.clear();
@@ -103,6 +104,9 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   corrupt.clear();
   for (Wake& wake : wakes) wake.judged = wake.ever = false;
   kswapds_started = 0;
+  daemons_used = program::daemons_known(next.shape);
+  shrinkers = 0;
+  shrinks = 0;
   spin_holder = mutex_holder = spin_depth = {};
   over = panicked = false;
   who = machine::no_context;
@@ -172,7 +176,8 @@ Ruling Oracle::State::on(const Event& event) {
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else {
         state.flight.reclaim_faulted = true;
-        if (machine::is_daemon(event.who)) excuse_kswapd(index - program::programs_max);
+        if (machine::is_daemon(event.who) && !machine::is_worker(event.who))
+          excuse_kswapd(index - program::programs_max);
       }
       return Ruling::fine;
     case EventKind::parked: return promises.traces_placement ? on_parked(event, index) : Ruling::fine;
@@ -184,8 +189,10 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::layer_granted: return on_layer_granted(event, state, index);
     case EventKind::layer_releases: return on_layer_releases(event, state);
     case EventKind::layer_released: return on_layer_released(event, state);
-    case EventKind::reclaim_began: return on_reclaim_began(event, state.flight);
-    case EventKind::reclaim_ended: return on_reclaim_ended(event, state.flight);
+    case EventKind::shrink_began: return on_shrink_began(event, state);
+    case EventKind::shrink_ended: return on_shrink_ended(event, state);
+    case EventKind::reclaim_began: return on_reclaim_began(event, state);
+    case EventKind::reclaim_ended: return on_reclaim_ended(event, state);
     case EventKind::kswapd_woken:
       if (event.value < shape.nodes) on_kswapd_woken(event, state.flight);
       return Ruling::fine;
@@ -285,7 +292,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     }
     case Act::set_min_free:
       ++mark_changers;
-      for (const std::uint8_t other : allocating) contexts[other].flight.unjudged = true;
+      for (const std::uint8_t other : allocating) request_in_flight(other).unjudged = true;
       for (unsigned node = 0; node != machine::nodes_max; ++node) excuse_kswapd(node);
       geometry.set_min_free(f.request.number);
       return Ruling::fine;

@@ -2,7 +2,7 @@
 //
 // Not checked: which client page is taken first, how much more than asked is freed, when kswapd runs (legal choices);
 // P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; which process is the victim,
-// because events do not tell processes apart; shrinkers (P-RECLAIM-5, second half).
+// because events do not tell processes apart; how much a shrinker is asked for (P-RECLAIM-5, second half).
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace memtorture::oracle {
 
 using subject::ClientKind;
 
-Ruling Oracle::State::on_reclaim_began(const Event& event, Flight& f) {
+Ruling Oracle::State::on_reclaim_began(const Event& event, ContextState& state) {
+  Flight& f = state.flight;
   if (!f.active || !allocates(f.request.act))
     return broken("gfp.reclaim", machine::no_pfn, "direct reclaim outside of an allocation");
   if (f.nmi) return Ruling::fine;
@@ -34,18 +35,21 @@ Ruling Oracle::State::on_reclaim_began(const Event& event, Flight& f) {
   const bool once = (f.gfp & subject::gfp_noretry) != 0 && (f.gfp & subject::gfp_nofail) == 0;
   if (++f.reclaims > 1 && once)
     return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
-  f.client_pages = 0;
+  f.round_pages = 0;
+  f.objects_rested = objects_at_rest(state);
+  f.objects_then = objects_moves();
   return Ruling::fine;
 }
 
-Ruling Oracle::State::on_reclaim_ended(const Event& event, Flight& f) {
+Ruling Oracle::State::on_reclaim_ended(const Event& event, ContextState& state) {
+  Flight& f = state.flight;
   if (!f.active || !f.in_reclaim) return Ruling::fine;
   f.in_reclaim = false;
   f.last_progress = event.value;
   f.reclaimed += event.value;
-  if (event.value == f.client_pages) return Ruling::fine;
+  if (event.value == f.round_pages) return event.value != 0 ? Ruling::fine : judge_no_progress(state);
   return broken("reclaim.progress", machine::no_pfn,
-                fmt::format("reclaim told {} pages, {} were freed", event.value, f.client_pages));
+                fmt::format("reclaim told {} pages, {} were freed", event.value, f.round_pages));
 }
 
 Ruling Oracle::State::on_io(const Event& event, Flight& f) {
@@ -126,7 +130,7 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
     const ZoneSet zones = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
     if (f.in_reclaim && !f.unjudged && !f.nmi && (zones >> geometry.zone_of(frame) & 1) == 0)
       return broken("reclaim.owner", frame, fmt::format("gfp {:#x} may not be served by the zone of this page", f.gfp));
-    ++(f.in_reclaim ? f.client_pages : f.victim_pages);
+    ++(f.in_reclaim ? f.round_pages : f.victim_pages);
   } else if (machine::is_daemon(event.who) && kind == ClientKind::process) {
     return broken("reclaim.owner", frame, "kswapd took a page of a process");
   } else if (f.active && f.request.act != Act::client_drop && f.request.act != Act::clean_up) {

@@ -234,8 +234,8 @@ void Oracle::State::settle(ContextState& state) {
 // Somebody got frames that a release in flight gave up: that release has taken effect.
 void Oracle::State::settle_overlapping(Pfn first, unsigned order) {
   const Pfn last = first + (1u << order) - 1;
-  for (unsigned index = 0; index != contexts_max; ++index) {
-    ContextState& state = contexts[index];
+  for_each_context([&](ContextState& state) {
+    const auto index = static_cast<unsigned>(&state - contexts.data());
     const auto free_it = [&](Pfn head, unsigned size) {
       const unsigned z = geometry.zone_of(head);
       ledger.zone(z).limbo -= std::uint64_t{1} << size;
@@ -248,7 +248,7 @@ void Oracle::State::settle_overlapping(Pfn first, unsigned order) {
     const Pfn client = state.releasing_client;
     if (client != machine::no_pfn && client >= first && client <= last && ledger.at(client) == limbo_entry(0, index))
       free_it(client, 0);
-  }
+  });
 }
 
 Ruling Oracle::State::judge_release(const Event&, ContextState& state) {

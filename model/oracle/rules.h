@@ -78,9 +78,10 @@ inline constexpr RuleRow rule_rows[] = {
     {"ctx.processor-id", RuleKind::rule, "P-CTX-5, P-CTX-9", "smp_processor_id reports exactly when preemptible, and tells the CPU"},
     {"lock.misuse", RuleKind::machine, "P-CTX-8, P-CTX-10", "nobody but a program's crime recurses on a lock or releases one that is not held"},
     // --- reclaim and OOM
-    {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients, and only kinds that its flags allow; direct reclaim only in zones of the request"},
-    {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round reports as much progress as it freed pages"},
-    {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim does not recurse"},
+    {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients and slabs, and of clients only kinds that its flags allow; direct reclaim only in zones of the request"},
+    {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round, and each shrinker in it, reports as much progress as it freed pages"},
+    {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim and shrinkers do not recurse"},
+    {"reclaim.slab", RuleKind::rule, "P-SLAB-14, P-RECLAIM-2", "a round of direct reclaim that reports no progress leaves no slab without objects"},
     {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress"},
     {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
     {"kswapd.high", RuleKind::rule, "P-RECLAIM-6", "a woken kswapd raises every zone of its node above the high mark, or leaves nothing reclaimable there"},

@@ -11,6 +11,7 @@
 //   reclaim.cpp    reclaim, clients, OOM
 //   kswapd.cpp     what a woken kswapd owes
 //   layers.cpp     requests of other layers
+//   shrinkers.cpp  who may give back pages of slabs, and when they have to be given
 //   objects.cpp    kmalloc and objects of caches
 //   object_crimes.cpp   frees that are none
 //   caches.cpp     caches: creation, destruction, shrinking
@@ -47,7 +48,7 @@ constexpr ReasonSet reasons(R... reason) {
 }
 
 inline constexpr unsigned contexts_max =
-    program::programs_max + machine::nodes_max + 1;  // programs, kswapds, the harness
+    program::programs_max + machine::daemons_max + 1;  // programs, daemons, the harness
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
@@ -99,7 +100,10 @@ struct FlightState {
   std::uint32_t client_moves = 0;             // client_add, client_drop: pages so far
   std::uint64_t client_held = 0;              // client_drop: pages of the kind at the call
   ReasonSet reasons = 0;                      // that a bad page report may give
-  std::uint32_t reclaims = 0, refills = 0, drains = 0, client_pages = 0;
+  std::uint32_t reclaims = 0, refills = 0, drains = 0;
+  std::uint32_t round_pages = 0;   // freed in the round of reclaim that is under way
+  bool objects_rested = false;     // nobody else was in the object layer when it began ...
+  std::uint64_t objects_then = 0;  // ... and State::objects_moves() then
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
   std::uint64_t changes = 0;     // State::changes at the call
@@ -166,7 +170,9 @@ struct ObjectFlight {
 
 struct ContextState {
   ObjectFlight object;
-  bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
+  bool shrinking = false;          // looks for pages of slabs to give back
+  std::uint32_t shrunk_pages = 0;  // ... and gave back so many
+  bool draining = false;           // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
   std::vector<Flight> outer;               // what it was doing when a layer began a request of its own
   std::vector<Limbo> limbo;                // what its release in flight gave up
@@ -234,7 +240,10 @@ struct Oracle::State {
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   bool over = false;
-  bool panicked = false;  // legally: nothing more is checked
+  bool panicked = false;      // legally: nothing more is checked
+  unsigned daemons_used = 0;  // by index: those that the machine can have
+  unsigned shrinkers = 0;     // contexts that look for pages of slabs now
+  std::uint64_t shrinks = 0;  // ... and that ever did
   Finding first_crime, first_finding;
   ContextId who = machine::no_context;  // of the event being judged, for findings
   std::uint32_t op = 0;
@@ -259,7 +268,8 @@ struct Oracle::State {
   template <class F>
   void for_each_context(this auto& self, F&& f) {  // of this run: its programs, the daemons, the harness
     for (unsigned i = 0; i != self.contexts_used; ++i) f(self.contexts[i]);
-    for (unsigned i = program::programs_max; i != contexts_max; ++i) f(self.contexts[i]);
+    for (unsigned i = 0; i != self.daemons_used; ++i) f(self.contexts[program::programs_max + i]);
+    f(self.contexts[harness_index]);
   }
   Slot* slot(std::uint16_t index, Held what = Held::block) {
     return index < slots.size() && slots[index].run == run && slots[index].what == what ? &slots[index] : nullptr;
@@ -280,6 +290,13 @@ struct Oracle::State {
   void enter_mutator();
   void leave_mutator() { --mutators; }
   void stop_allocating(unsigned index);
+  // What a context of `allocating` asks for. While it gives back pages of slabs on behalf of its own request for
+  // pages, that release is on top.
+  Flight& request_in_flight(unsigned index) {
+    ContextState& state = contexts[index];
+    return allocates(state.flight.request.act) || state.outer.empty() ? state.flight : state.outer.back();
+  }
+  const Flight& request_in_flight(unsigned index) const { return const_cast<State*>(this)->request_in_flight(index); }
   // What Flight::changes starts from. Whoever is in the middle of something (own: of these, the flight itself) may
   // finish it unannounced, so with company from the start a flight is never quiet.
   std::uint64_t changes_from_here(unsigned own) const { return mutators > own ? ~std::uint64_t{0} : changes; }
@@ -366,8 +383,8 @@ struct Oracle::State {
   Ruling atomic_call(Flight&, unsigned least_sleeping, unsigned most_sleeping);
 
   // reclaim.cpp
-  Ruling on_reclaim_began(const Event&, Flight&);
-  Ruling on_reclaim_ended(const Event&, Flight&);
+  Ruling on_reclaim_began(const Event&, ContextState&);
+  Ruling on_reclaim_ended(const Event&, ContextState&);
   Ruling on_io(const Event&, Flight&);
   Ruling on_client_granted(const Event&, unsigned index);
   Ruling on_client_released(const Event&, unsigned index);
@@ -396,6 +413,14 @@ struct Oracle::State {
   Ruling on_layer_granted(const Event&, ContextState&, unsigned index);
   Ruling on_layer_releases(const Event&, ContextState&);
   Ruling on_layer_released(const Event&, ContextState&);
+
+  // shrinkers.cpp
+  Ruling on_shrink_began(const Event&, ContextState&);
+  Ruling on_shrink_ended(const Event&, ContextState&);
+  Ruling judge_giving_back(const Event&, ContextState&);
+  bool objects_at_rest(const ContextState&) const;
+  Ruling judge_no_progress(const ContextState&);
+  std::uint64_t objects_moves() const { return object_changes + shrinks; }
 
   // objects.cpp
   enum class Due : std::uint8_t { null, zero_size, object };

@@ -60,6 +60,7 @@ Style random_style(Random& random, const machine::Shape& shape) {
     if (i < static_cast<unsigned>(Action::clients) && !pages_too) style.weights[i] = 0;
   }
   if (has_objects) style.weights[first_object_action] += default_weights[first_object_action] / 4;
+  if (shape.reap == machine::Toggle::on) style.weights[static_cast<unsigned>(Action::sleep)] += 12;
   // Something must be allocated, or nothing is ever tried.
   if (pages_too &&
       style.weights[static_cast<unsigned>(Action::alloc)] + style.weights[static_cast<unsigned>(Action::alloc_large)] ==

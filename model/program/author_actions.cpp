@@ -302,6 +302,9 @@ void Author::mutex() {
 }
 
 void Author::sleep() {
+  // Long enough for the reaper, which comes every two seconds.
+  if (case_.shape.reap == machine::Toggle::on && random_.percent(60))
+    return emit(Msleep{{case_.shape.hz * (1 + random_.below(5))}});
   switch (random_.below(5)) {
     case 0: return emit(MightSleep{});
     case 1: return emit(Schedule{});

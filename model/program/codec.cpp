@@ -12,7 +12,7 @@
 //               fault      a fault rule
 //               departure  from the operation just written: bytes that move keep what happened where
 //               end        what follows departs from the end of the current program
-//               daemon     a departure of kswapd: node, activation, then as above
+//               daemon     a departure of a daemon: which, activation, then as above
 //
 // Numbers are one byte where the usual values are and escape to LEB128 where they are not, so every legal case can be
 // written: decode(encode(c)) == c up to names, comment and expectation. encode writes the first form that fits, so
@@ -44,7 +44,8 @@ constexpr unsigned specials = 5;
 
 constexpr std::uint8_t selector_exact = 0xff, selector_any = 0xe0;
 constexpr std::uint64_t times_codes = (std::uint64_t{1} << 31) + 1;  // -1 .. 2^31 - 1
-constexpr std::uint8_t context_daemon = 0xf0, context_none = 0xff;
+constexpr std::uint8_t context_worker = 0x80, context_daemon = 0xf0, context_none = 0xff;
+static_assert(programs_max <= context_worker && context_worker + machine::cpus_max <= context_daemon);
 
 // The fault sites, as their index among themselves: a failure can be asked for nowhere else.
 constexpr auto fault_sites = [] {
@@ -56,7 +57,7 @@ constexpr auto fault_sites = [] {
 }();
 
 // A shape spelt out. Optional numbers are one more than their value, 0 is none.
-using ShapeNumbers = std::array<std::uint64_t, 20>;
+using ShapeNumbers = std::array<std::uint64_t, 21>;
 
 template <class T>
 std::uint64_t one_more(std::optional<T> value) {
@@ -87,7 +88,8 @@ ShapeNumbers numbers_of(const machine::Shape& s) {
           static_cast<std::uint64_t>(s.poison),
           static_cast<std::uint64_t>(s.objects),
           s.slab_debug,
-          s.quarantine_bytes};
+          s.quarantine_bytes,
+          static_cast<std::uint64_t>(s.reap)};
 }
 
 machine::Shape shape_of(const ShapeNumbers& n) {
@@ -109,7 +111,8 @@ machine::Shape shape_of(const ShapeNumbers& n) {
           .poison = (n[16] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
           .objects = static_cast<machine::ObjectLayer>(n[17] % std::size(machine::object_layer_names)),
           .slab_debug = static_cast<uint8_t>(n[18]),
-          .quarantine_bytes = n[19]};
+          .quarantine_bytes = n[19],
+          .reap = (n[20] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
 }
 
 class Decoder {
@@ -219,7 +222,7 @@ class Decoder {
 
   void daemon() {
     machine::Moment at;
-    at.who = static_cast<ContextId>(machine::kswapd_first + in_.byte() % machine::nodes_max);
+    at.who = static_cast<ContextId>(machine::kswapd_first + in_.byte() % daemons_known(case_.shape));
     at.op = static_cast<std::uint32_t>(in_.number());
     departure(at);
   }
@@ -238,6 +241,8 @@ class Decoder {
   ContextId context(ContextId code) const {
     if (code >= context_daemon)
       return static_cast<ContextId>(machine::kswapd_first + (code - context_daemon) % machine::nodes_max);
+    if (code >= context_worker && case_.shape.reap == machine::Toggle::on)
+      return static_cast<ContextId>(machine::events_first + (code - context_worker) % case_.shape.cpus);
     const std::size_t programs = case_.programs.size();
     return programs == 0 ? machine::kswapd_first : static_cast<ContextId>(code % programs);
   }
@@ -285,7 +290,7 @@ class Encoder {
     for (std::size_t i = 0; i < case_.programs.size(); ++i) program(static_cast<ContextId>(i));
     for (; next_ != case_.departures.end(); ++next_) {
       special(Special::daemon);
-      out_.byte(static_cast<std::uint8_t>(next_->at.who - machine::kswapd_first));
+      out_.byte(static_cast<std::uint8_t>(machine::daemon_index(next_->at.who)));
       out_.number(next_->at.op);
       departure(*next_);
     }
@@ -359,6 +364,7 @@ class Encoder {
 
   static std::uint8_t context(ContextId id) {
     if (id == machine::no_context) return context_none;
+    if (machine::is_worker(id)) return static_cast<std::uint8_t>(context_worker + (id - machine::events_first));
     if (machine::is_daemon(id)) return static_cast<std::uint8_t>(context_daemon + (id - machine::kswapd_first));
     return static_cast<std::uint8_t>(id);
   }

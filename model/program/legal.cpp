@@ -18,8 +18,9 @@ using machine::Departure;
 using machine::Move;
 using Why = std::optional<std::string>;
 
-bool is_daemon_known(ContextId id) { return machine::is_daemon(id) && id < machine::kswapd_first + machine::nodes_max; }
-bool exists(const Case& c, ContextId id) { return id < c.programs.size() || is_daemon_known(id); }
+bool exists(const Case& c, ContextId id) {
+  return machine::is_daemon(id) ? machine::daemon_index(id) < daemons_known(c.shape) : id < c.programs.size();
+}
 
 Why why_illegal_comment(const std::string& line) {
   if (line.find('\n') != std::string::npos) return "a comment line holds a line break";

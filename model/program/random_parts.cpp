@@ -143,6 +143,8 @@ std::optional<ContextId> some_context(const Case& c, Random& random, bool handle
     if (!handlers_only || c.programs[i].kind != ContextKind::task) candidates.push_back(static_cast<ContextId>(i));
   }
   if (!handlers_only) candidates.push_back(machine::kswapd_first);
+  if (!handlers_only && c.shape.reap == machine::Toggle::on)
+    candidates.push_back(static_cast<ContextId>(machine::events_first + random.below(c.shape.cpus)));
   if (candidates.empty()) return std::nullopt;
   return one_of(candidates, random);
 }
@@ -254,8 +256,24 @@ fault::Rule random_rule(const Case& c, Random& random) {
   return rule;
 }
 
+// A reaper in the middle of its pass lets somebody else have a go.
+std::optional<Departure> departure_of_reaper(const Case& c, Random& random) {
+  static constexpr Site sites[] = {"slab.reap", "slab.lock", "slab.unlock", "irq.enable",
+                                   "page.free", "pcp.free",  "zone.lock",   "mutex.release"};
+  Departure d{.at = {.who = static_cast<ContextId>(machine::events_first + random.below(c.shape.cpus)),
+                     .op = random.below(4),
+                     .site = one_of(sites, random),
+                     .visit = static_cast<std::uint16_t>(1 + random.below(random.percent(50) ? 8 : 80))}};
+  const bool interrupt = random.percent(25);
+  const auto whom = some_context(c, random, interrupt);
+  if (!whom || *whom == d.at.who) return std::nullopt;
+  d.take = {.move = interrupt ? Move::deliver : Move::switch_to, .whom = *whom};
+  return d;
+}
+
 std::optional<Departure> random_departure(const Case& c, Random& random) {
   if (c.programs.empty()) return std::nullopt;
+  if (c.shape.reap == machine::Toggle::on && random.percent(30)) return departure_of_reaper(c, random);
   const auto who = static_cast<ContextId>(random.below(static_cast<std::uint32_t>(c.programs.size())));
   const auto& ops = c.programs[who].ops;
   if (ops.empty()) return std::nullopt;

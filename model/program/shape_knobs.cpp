@@ -47,7 +47,7 @@ void set_pcp(Shape& shape, const Shape& row, unsigned choice) {
   shape.pcp_batch = choice == 0 ? row.pcp_batch : sizes[choice][1];
 }
 
-// Without objects, without checks, with some, with all and a quarantine; and the old layer.
+// Without objects, without checks, with some, with all and a quarantine; the old layer; and the reaper.
 void set_objects(Shape& shape, const Shape& row, unsigned choice) {
   using machine::ObjectLayer;
   constexpr std::uint8_t all = (1U << machine::slab_debug_letters.size()) - 1;
@@ -55,6 +55,7 @@ void set_objects(Shape& shape, const Shape& row, unsigned choice) {
     ObjectLayer layer;
     std::uint8_t debug;
     std::uint64_t quarantine;
+    machine::Toggle reap = machine::Toggle::off;
   } layers[] = {{},
                 {ObjectLayer::slab, 0, 0},
                 {ObjectLayer::slab, machine::debug_sanity, 0},
@@ -62,10 +63,14 @@ void set_objects(Shape& shape, const Shape& row, unsigned choice) {
                 {ObjectLayer::slab, all & ~machine::debug_shadow, 0},
                 {ObjectLayer::slab, machine::debug_shadow, std::uint64_t{16} << 10},
                 {ObjectLayer::slab, all, std::uint64_t{64} << 10},
-                {ObjectLayer::k12, 0, 0}};
+                {ObjectLayer::k12, 0, 0},
+                {ObjectLayer::slab, 0, 0, machine::Toggle::on},
+                {ObjectLayer::slab, all & ~machine::debug_shadow, 0, machine::Toggle::on},
+                {ObjectLayer::slab, all, std::uint64_t{64} << 10, machine::Toggle::on}};
   shape.objects = choice == 0 ? row.objects : layers[choice].layer;
   shape.slab_debug = choice == 0 ? row.slab_debug : layers[choice].debug;
   shape.quarantine_bytes = choice == 0 ? row.quarantine_bytes : layers[choice].quarantine;
+  shape.reap = choice == 0 ? row.reap : layers[choice].reap;
 }
 
 template <auto Member, auto... Values>
@@ -88,7 +93,7 @@ constexpr Knob knobs[] = {
     {"hole", 4, set_hole},
     {"page", 3, set_to<&Shape::page_shift, 12, 13>},
     {"hz", 4, set_to<&Shape::hz, 100, 250, 1000>},
-    {"objects", 8, set_objects},
+    {"objects", 11, set_objects},
 };
 static_assert(std::size(knobs) == knobs_count);
 

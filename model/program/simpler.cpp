@@ -106,6 +106,7 @@ void add_smaller_rows(std::vector<Shape>& out, const Shape& shape) {
     smaller.objects = shape.objects;
     smaller.slab_debug = shape.slab_debug;
     smaller.quarantine_bytes = shape.quarantine_bytes;
+    smaller.reap = shape.reap;
     out.push_back(smaller);
   }
 }

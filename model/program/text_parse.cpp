@@ -241,8 +241,7 @@ void Parser::header(Scanner& scanner, ContextKind kind) {
 void Parser::program_name(Scanner& scanner, Program& program) {
   const Token name = scanner.take();
   if (!is_name(name.text)) return scanner.refuse(name, "a name for the program", "names are [a-z][a-z0-9_]*");
-  if (find_daemon(name.text))
-    return scanner.refuse(name, "a name that no daemon has", "kswapd0..kswapd3 are the machine's own");
+  if (find_daemon(name.text)) return scanner.refuse(name, "a name that no daemon has", std::string(daemon_names_text));
   const auto id = static_cast<ContextId>(case_.programs.size());
   if (!programs_.try_emplace(name.text, id).second) return scanner.refuse(name, "a name that no other program has");
   program.name = name.text;
@@ -318,7 +317,8 @@ void Parser::daemon(Scanner& scanner) {
   const Token token = scanner.take();
   const std::size_t dot = token.text.find('.');
   const auto who = find_daemon(token.text.substr(0, dot));
-  if (!who || dot == std::string_view::npos) return scanner.refuse(token, "a daemon's activation, kswapdN.ACTIVATION");
+  if (!who || dot == std::string_view::npos)
+    return scanner.refuse(token, "a daemon's activation, kswapdN.NUMBER or eventsN.NUMBER");
   const auto activation = scanner.number_in(tail_of(token, dot + 1), "an activation", {0, 0xffff'ffff});
   departure(scanner, *who, static_cast<std::uint32_t>(activation));
   scanner.require_end();

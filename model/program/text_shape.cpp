@@ -77,10 +77,15 @@ void read_pcp(Scanner& scanner, Shape& shape) {
       static_cast<std::uint16_t>(scanner.number_in(tail_of(token, slash + 1), "a pcp batch", {0, 0xffff}));
 }
 
-void read_poison(Scanner& scanner, Shape& shape) {
+template <machine::Toggle Shape::* Member>
+void read_toggle(Scanner& scanner, Shape& shape) {
   const Token token = scanner.take();
   if (token.text != "on" && token.text != "off") scanner.refuse(token, "'on' or 'off'");
-  shape.poison = token.text == "on" ? machine::Toggle::on : machine::Toggle::off;
+  shape.*Member = token.text == "on" ? machine::Toggle::on : machine::Toggle::off;
+}
+template <machine::Toggle Shape::* Member>
+std::string write_toggle(const Shape& shape) {
+  return shape.*Member == machine::Toggle::on ? "on" : "off";
 }
 
 void read_objects(Scanner& scanner, Shape& shape) {
@@ -136,8 +141,7 @@ constexpr Key keys[] = {
      [](const Shape& shape) {
        return shape.pcp_high ? fmt::format("{}/{}", *shape.pcp_high, shape.pcp_batch.value_or(1)) : std::string("auto");
      }},
-    {"poison", read_poison,
-     [](const Shape& shape) { return std::string(shape.poison == machine::Toggle::on ? "on" : "off"); }},
+    {"poison", read_toggle<&Shape::poison>, write_toggle<&Shape::poison>},
     {"objects", read_objects,
      [](const Shape& shape) { return std::string(machine::object_layer_names[static_cast<unsigned>(shape.objects)]); }},
     {"slab_debug", read_slab_debug, write_slab_debug},
@@ -146,6 +150,7 @@ constexpr Key keys[] = {
        shape.quarantine_bytes = scanner.take_number("a size", {0, machine::ram_bytes_max}, Suffix::size);
      },
      [](const Shape& shape) { return print_size(shape.quarantine_bytes); }},
+    {"reap", read_toggle<&Shape::reap>, write_toggle<&Shape::reap>},
 };
 
 constexpr auto key_names = [] {

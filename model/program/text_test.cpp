@@ -1,5 +1,6 @@
 // The case language: what is written is read back, and what is wrong is said to the column.
 #include "model/program/text.h"
+#include "model/program/words.h"
 
 #include <gtest/gtest.h>
 
@@ -148,7 +149,7 @@ constexpr Wrong wrongs[] = {
     {"fault page.alloc chance=5", 3, 18, "an option of a fault rule", "chance", ""},
     {"fault page.alloc task=zz\ntask a cpu0", 3, 23, "the name of a program or daemon", "zz", ""},
     {"task A cpu0", 3, 6, "a name for the program", "A", "names are [a-z][a-z0-9_]*"},
-    {"task kswapd1 cpu0", 3, 6, "a name that no daemon has", "kswapd1", "kswapd0..kswapd3 are the machine's own"},
+    {"task kswapd1 cpu0", 3, 6, "a name that no daemon has", "kswapd1", daemon_names_text},
     {"task a cpu0\ntask a cpu1", 4, 6, "a name that no other program has", "a", ""},
     {"task a 0", 3, 8, "a CPU cpu0..cpu1", "0", ""},
     {"task a cpu2", 3, 11, "a CPU of the machine 0..1", "2", ""},
@@ -199,7 +200,7 @@ constexpr Wrong wrongs[] = {
     {"task a cpu0\nexpect pass", 4, 1, "an operation or a program", "expect",
      "machine, expect and fault stand before the first program"},
     {"task = alloc_page GFP_KERNEL", 3, 1, "a program (task, softirq, irq, nmi)", "task", ""},
-    {"task a cpu0\n@ a.1 op:1 -> a", 4, 3, "a daemon's activation, kswapdN.ACTIVATION", "a.1", ""},
+    {"task a cpu0\n@ a.1 op:1 -> a", 4, 3, "a daemon's activation, kswapdN.NUMBER or eventsN.NUMBER", "a.1", ""},
     {"task a cpu0\n@ kswapd0.x op:1 -> a", 4, 11, "an activation 0..4294967295", "x", ""},
     {"task a cpu0\n@ kswapd0.1 op:1 -> a\n  schedule", 5, 3, "'@' or the end of the file", "schedule",
      "departures of daemons stand after all programs"},

@@ -8,7 +8,13 @@
 namespace memtorture::program {
 namespace {
 
-constexpr std::string_view daemon_stem = "kswapd";
+struct Daemons {
+  std::string_view stem;
+  machine::ContextId first;
+  unsigned count;
+};
+constexpr Daemons daemons[] = {{"kswapd", machine::kswapd_first, machine::nodes_max},
+                               {"events", machine::events_first, machine::cpus_max}};
 constexpr std::size_t distance_length_max = 32;
 
 }  // namespace
@@ -19,14 +25,18 @@ bool is_name(std::string_view word) {
 }
 
 std::string daemon_name(machine::ContextId daemon) {
-  return fmt::format("{}{}", daemon_stem, daemon - machine::kswapd_first);
+  const Daemons& kind = daemons[machine::is_worker(daemon) ? 1 : 0];
+  return fmt::format("{}{}", kind.stem, daemon - kind.first);
 }
 
 std::optional<machine::ContextId> find_daemon(std::string_view name) {
-  if (name.size() != daemon_stem.size() + 1 || !name.starts_with(daemon_stem)) return std::nullopt;
-  const int node = name.back() - '0';
-  if (node < 0 || node >= static_cast<int>(machine::nodes_max)) return std::nullopt;
-  return static_cast<machine::ContextId>(machine::kswapd_first + node);
+  for (const Daemons& kind : daemons) {
+    for (unsigned i = 0; name.starts_with(kind.stem) && i != kind.count; ++i) {
+      const auto id = static_cast<machine::ContextId>(kind.first + i);
+      if (daemon_name(id) == name) return id;
+    }
+  }
+  return std::nullopt;
 }
 
 std::string print_size(std::uint64_t bytes) {

@@ -5,6 +5,7 @@
 
 #include "model/program/op_table.h"
 #include "model/program/text.h"
+#include "model/program/words.h"
 #include "model/run/names.h"
 
 namespace memtorture::run {
@@ -22,7 +23,7 @@ std::string frame_name(const machine::Shape& shape, Pfn pfn) {
 
 std::string context_name(const Case& the_case, ContextId who) {
   if (who < the_case.programs.size()) return the_case.programs[who].name;
-  if (machine::is_daemon(who)) return fmt::format("kswapd{}", who - machine::kswapd_first);
+  if (machine::is_daemon(who)) return program::daemon_name(who);
   return "harness";
 }
 
@@ -140,6 +141,10 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::layer_granted:
       return event.pfn == machine::no_pfn ? "gets no pages" + left_text(event) : fmt::format("gets {}", frame());
     case EventKind::layer_releases: return fmt::format("gives back {} order {}", frame(), event.order);
+    case EventKind::shrink_began:
+      return event.gfp == 0 ? "the reaper looks around"
+                            : fmt::format("slabs shrink for {}", program::print_gfp(event.gfp));
+    case EventKind::shrink_ended: return fmt::format("{} pages of slabs came back", event.value);
     case EventKind::reclaim_began: return fmt::format("direct reclaim for {}", program::print_gfp(event.gfp));
     case EventKind::reclaim_ended: return fmt::format("direct reclaim freed {}", event.value);
     case EventKind::kswapd_woken: return fmt::format("wakes kswapd{}", event.value);

@@ -33,6 +33,17 @@ std::uint64_t steps_for_clients(const Case& the_case) {
   return steps_per_page * pages;
 }
 
+// After a sleep every CPU may have a pass of its reaper through all caches: progress, too.
+std::uint64_t steps_for_reapers(const Case& the_case) {
+  constexpr std::uint64_t steps_per_pass = 2000;
+  if (the_case.shape.reap == machine::Toggle::off) return 0;
+  std::uint64_t sleeps = 0;
+  for (const auto& program : the_case.programs) {
+    for (const auto& op : program.ops) sleeps += std::holds_alternative<program::Msleep>(op) ? 1 : 0;
+  }
+  return steps_per_pass * the_case.shape.cpus * sleeps;
+}
+
 }  // namespace
 
 class Session {
@@ -67,7 +78,8 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   outcome_.drifted_at = -1;
 
   machine::Machine& machine = subject_->machine();
-  const machine::Limits limits{.steps_budget = options.steps_budget + steps_for_clients(the_case)};
+  const machine::Limits limits{.steps_budget =
+                                   options.steps_budget + steps_for_clients(the_case) + steps_for_reapers(the_case)};
   tape_.start(the_case, options, outcome_, machine);
   subject_->boot(the_case.shape, the_case.faults, tape_, tape_);
   subject::PagesView* view = subject_->pages_view();
@@ -141,6 +153,7 @@ bool Session::waits_legally(const Case& the_case) const {
 }
 
 void Session::clean_up(const machine::Limits& limits) {
+  subject_->machine().dismiss_daemons();  // nobody but the harness is there any more
   StraightChooser straight;
   const machine::Strand strand = executor_.cleaner();
   const RunResult result = subject_->machine().run({&strand, 1}, straight, limits);

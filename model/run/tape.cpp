@@ -17,13 +17,13 @@ void Tape::start(const Case& the_case, const Options& options, Outcome& outcome,
   logging_ = machine::Machine::concurrent();
   tickets_.store(0, std::memory_order_relaxed);
   for (auto& log : logs_) log.clear();
-  if (logging_) logs_.resize(the_case.programs.size() + 1 + machine::nodes_max);
+  if (logging_) logs_.resize(the_case.programs.size() + 1 + machine::daemons_max);
 }
 
 // One log a program, one for the harness, one a daemon.
 std::vector<Tape::Logged>& Tape::log_of(ContextId who) {
   const std::size_t programs = case_->programs.size();
-  if (machine::is_daemon(who)) return logs_[programs + 1 + (who - machine::kswapd_first)];
+  if (machine::is_daemon(who)) return logs_[programs + 1 + machine::daemon_index(who)];
   return logs_[std::min<std::size_t>(who, programs)];
 }
 
@@ -182,6 +182,12 @@ void Tape::layer_releases(Pfn first, unsigned order) {
   event.pfn = first;
   event.order = static_cast<std::uint8_t>(order);
   event.value2 = machine::current().flags;
+  emit(event);
+}
+
+void Tape::shrink_began(subject::gfp_t gfp) {
+  Event event = here(EventKind::shrink_began);
+  event.gfp = gfp;
   emit(event);
 }
 

@@ -61,6 +61,8 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void layer_granted(Pfn first) override;
   void layer_releases(Pfn first, unsigned order) override;
   void layer_released() override { emit(here(oracle::EventKind::layer_released)); }
+  void shrink_began(subject::gfp_t gfp) override;
+  void shrink_ended(std::uint32_t freed) override { valued(oracle::EventKind::shrink_ended, freed); }
 
  private:
   struct Logged {
