@@ -8,7 +8,7 @@
 // When. To give pages back early is legal and never owed: by the reaper, by kswapd, by a function that frees objects.
 // But a round of direct reclaim that tells no progress is the licence to refuse, or to kill; it may not do so beside
 // slabs without objects. What is demanded is what is certain: slabs of caches that programs made (among kmalloc's
-// objects are the layer's own), no quarantine, no crime so far, and nobody else in the object layer from the beginning
+// objects are the layer's own) and made no pools of, no quarantine, no crime so far, and nobody else in the object layer from the beginning
 // of the round to its end, because he may hold the chain of caches or have an object on its way. Nor is anything owed
 // by a request that holds the chain itself, or whose operation has an object out (krealloc).
 //
@@ -79,7 +79,9 @@ Ruling Oracle::State::judge_no_progress(const ContextState& state) {
   if (!undisturbed || f.reclaim_faulted || shape.quarantine_bytes != 0 || !first_crime.rule.empty())
     return Ruling::fine;
   for (const Object& block : ledger.objects()) {
-    if (block.serial == 0 || !block.layer || block.cache == 0 || !caches[block.cache - 1].alive) continue;
+    if (block.serial == 0 || !block.layer || block.cache == 0) continue;
+    const CacheRecord& cache = caches[block.cache - 1];
+    if (!cache.alive || cache.pooled) continue;
     const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{block.first} << shape.page_shift);
     if (objects.owner(address, shape.page_bytes() << block.order) != ObjectLedger::nobody) continue;
     return broken("reclaim.slab", block.first,
