@@ -104,18 +104,23 @@ Address SlabAllocator::alloc_on_node(KmemCache& cache, gfp_t gfp, unsigned node)
 // fallback_alloc: free objects of other nodes first, then pages wherever the page layer finds them.
 Address SlabAllocator::alloc_on_any_node(KmemCache& cache, gfp_t gfp) {
   for (;;) {
-    const unsigned local = numa_node_id();
-    for (unsigned i = 0; i != nodes_; ++i) {
-      const Address buffer = take_from_node(cache, (local + i) % nodes_);
-      if (buffer != 0) return buffer;
-    }
-    const Pfn first = get_pages(cache, gfp, local);
-    if (first == no_pfn) return 0;
+    if (const Address buffer = take_from_any_node(cache); buffer != 0) return buffer;
+    const Pfn first = get_pages(cache, gfp, numa_node_id());
+    if (first == no_pfn) return take_from_any_node(cache);  // what others gave back meanwhile (P-SLAB-17)
     const unsigned node = pages_.zone_of(first).node;
     if (!add_slab(cache, gfp, first, next_colour_offset(cache, node))) return 0;
     const Address buffer = take_from_node(cache, node);
     if (buffer != 0) return buffer;  // or somebody else was faster
   }
+}
+
+Address SlabAllocator::take_from_any_node(KmemCache& cache) {
+  const unsigned local = numa_node_id();
+  for (unsigned i = 0; i != nodes_; ++i) {
+    const Address buffer = take_from_node(cache, (local + i) % nodes_);
+    if (buffer != 0) return buffer;
+  }
+  return 0;
 }
 
 Address SlabAllocator::take_local(KmemCache& cache, int nid) {

@@ -158,6 +158,7 @@ class SlabAllocator final : public page::Shrinker {
   [[gnu::noinline]] Address alloc_late(KmemCache& cache, gfp_t gfp, int nid, std::uint64_t bytes);
   [[gnu::noinline]] Address zero(KmemCache& cache, Address object);
   [[clang::preserve_most, gnu::noinline]] gfp_t fix_flags(const KmemCache& cache, gfp_t gfp);
+  Address take_from_any_node(KmemCache& cache);
   Address alloc_slow(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_somewhere(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_local(KmemCache& cache, gfp_t gfp, int nid);

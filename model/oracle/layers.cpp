@@ -73,7 +73,7 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
 // what he finds is then what is there. On several nodes a task that may be moved can ask on the node that it came from.
 Ruling Oracle::State::judge_growth(const Event& event, const ContextState& state) {
   const bool stays = shape.nodes == 1 || shape.cpus == 1 || !sleepable_at(state.flight);
-  if (event.detail == 0 || !state.flight.active || !stays || !undisturbed(state)) return Ruling::fine;
+  if (event.detail == 0 || !state.flight.active || !stays || !still(state)) return Ruling::fine;
   return broken("slab.grow", machine::no_pfn,
                 fmt::format("a cache grows though {} of its free objects are in reach", event.detail));
 }
@@ -102,7 +102,8 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
   if (event.pfn == machine::no_pfn) {
     state.object.refused = true;
     state.object.page_faulted = state.object.page_faulted || state.flight.faulted;
-    if (event.detail != 0 && object_ops == 1 && shape.nodes == 1) state.object.free_beside = object_changes;
+    if (event.detail != 0 && object_ops == 1 && shrinkers == 0 && shape.nodes == 1)
+      state.object.free_beside = objects_moves();
   }
   return close_inner(event, state, ruling);
 }

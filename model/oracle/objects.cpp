@@ -287,7 +287,7 @@ Ruling Oracle::State::judge_obj_result(const Event& event, ContextState& state) 
   if (event.value == 0) {
     const bool no_such_node = r.node >= shape.nodes && (r.gfp & subject::gfp_thisnode) != 0;
     // Others may have given objects back while the request for pages was under way: he looks once more.
-    if (state.object.free_beside == object_changes && !f.faulted)
+    if (state.object.free_beside == objects_moves() && !f.faulted)
       return broken("object.fail", machine::no_pfn, "an object was refused with free objects in reach");
     if (state.object.refused || f.faulted || no_such_node) return Ruling::fine;
     return broken("object.fail", machine::no_pfn, "an object was refused, though no request for pages was");

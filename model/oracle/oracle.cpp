@@ -224,6 +224,7 @@ unsigned Oracle::State::in_flight_on(const ContextState& state, Act act, Pfn fir
   for_each_context([&](const ContextState& other) {
     const Flight& f = other.flight;
     if (&other == &state || !f.active || f.request.act != act || f.target == machine::no_pfn) return;
+    if (f.target_serial != state.flight.target_serial) return;
     const std::uint32_t its_frames = act == Act::split ? 1u << f.request.order : 1;
     if (f.target < first + frames && first < f.target + its_frames) ++count;
   });
@@ -251,6 +252,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   if (act == Act::none) return Ruling::fine;
   if (on_objects(act)) {
     state.object = {.changes = ++object_changes, .alone = object_ops == 0};
+    if (shrinkers == 0) state.object.moves = objects_moves();
     ++object_ops;
   }
   if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish || on_objects(act)))

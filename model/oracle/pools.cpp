@@ -409,8 +409,7 @@ Ruling Oracle::State::judge_pool_destroy(const Event& event, ContextState& state
 // --- waiting and the end --------------------------------------------------------------------------------------------
 
 // A waiter has a right to what is set aside, and to memory that its backend would be given (P-POOL-2, P-POOL-7).
-bool Oracle::State::pool_may_wait_forever(const ContextState& state) const {
-  const Flight& f = state.flight;
+bool Oracle::State::pool_may_wait_forever(const ContextState& state, const Flight& f) const {
   if (state.object.pool == 0 || !may_sleep(f.request.gfp)) return false;
   const PoolRecord& pool = pools[state.object.pool - 1];
   if (f.atomic_crime) return true;

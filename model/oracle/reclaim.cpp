@@ -243,14 +243,17 @@ bool Oracle::State::reclaimable(const Flight& f) const {
 }
 
 bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
-  const Flight& f = contexts[index].flight;
+  const ContextState& state = contexts[index];
+  const Flight& f = state.flight;
   if (!f.active || depth > contexts_max) return false;
+  // Whatever its backend is doing: it is the pool's request that waits.
+  const Flight& own = state.outer.empty() ? f : state.outer.front();
+  if (own.request.act == Act::pool_alloc) return pool_may_wait_forever(state, own);
   if (f.request.act == Act::wait_event) return true;
   if (f.request.act == Act::mutex_lock) {
     const unsigned holder = mutex_holder[f.request.byte & 3];
     return holder == index + 1 || (holder != 0 && may_wait_forever(holder - 1, depth + 1));
   }
-  if (f.request.act == Act::pool_alloc) return pool_may_wait_forever(contexts[index]);
   if (!allocates(f.request.act) || f.must_be_refused || !may_sleep(f.gfp)) return false;
   if (f.atomic_crime) return true;
   // __GFP_NOFAIL where refusal is legal too (a reclaimer without its privilege) may take either.

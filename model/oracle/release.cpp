@@ -169,6 +169,7 @@ Ruling Oracle::State::give_up(ContextState& state, std::uint32_t index) {
   const Pfn first = object.first;
   const unsigned order = object.order;
   state.flight.target = first;
+  state.flight.target_serial = object.serial;
   --object.references;
   if (contested(state)) [[unlikely]] {
     // A reference that somebody is still taking keeps nothing alive yet.
@@ -284,6 +285,7 @@ Ruling Oracle::State::call_get(ContextState& state, const Slot& held, Pfn frame)
   if (frame != object.first && !object.compound) return noticed();
   if (object.serial != held.serial) return fatal("foreign-free", frame, what);
   state.flight.target = object.first;
+  state.flight.target_serial = object.serial;
   if (contested(state) && in_flight_on(state, Act::split, object.first, 1u << object.order) != 0)
     return fatal("block-race", frame, what + " another context splits it");
   ++object.references;
@@ -315,6 +317,7 @@ Ruling Oracle::State::call_split(ContextState& state, const Slot& held, Pfn fram
   if (whole.serial != held.serial) return fatal("foreign-free", frame, what);
   if (order != whole.order) return fatal("wrong-order-split", frame, what);
   state.flight.target = whole.first;
+  state.flight.target_serial = whole.serial;
   if (contested(state)) {
     for (const Act act : {Act::release, Act::put, Act::release_exact, Act::get, Act::split}) {
       if (in_flight_on(state, act, whole.first, 1u << order) != 0) return fatal("block-race", frame, what);

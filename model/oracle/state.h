@@ -106,8 +106,9 @@ struct FlightState {
   std::uint64_t objects_then = 0;  // ... and State::objects_moves() then
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
-  std::uint64_t changes = 0;     // State::changes at the call
-  Pfn target = machine::no_pfn;  // of a legal release, get or split: the block's first frame
+  std::uint64_t changes = 0;        // State::changes at the call
+  Pfn target = machine::no_pfn;     // of a legal release, get or split: the block's first frame ...
+  std::uint32_t target_serial = 0;  // ... and its serial: once it went back the frames may be somebody else's
   std::uint8_t parked_cpu = 0xff, nodes_due = 0;
   bool only_fast = false;  // GFP_THISNODE on several nodes: refused after the first pass
   bool owes_context_report = false;
@@ -155,7 +156,9 @@ struct ObjectFlight {
   bool alone = false;         // nobody else was in the middle of an operation on objects at the call
   bool asked = false;         // for pages
   bool refused = false;       // by the page layer, at least once
-  // State::object_changes when the last request was refused although free objects were at hand; 0: none were
+  // State::objects_moves() at the call; 0: somebody was looking for pages of slabs then
+  std::uint64_t moves = 0;
+  // State::objects_moves() when the last request was refused although free objects were at hand; 0: none were
   std::uint64_t free_beside = 0;
   bool missing = false;            // what it is about does not exist, which is noticed
   bool doomed = false;             // the name is taken, or the cache busy: what it must come to
@@ -309,7 +312,8 @@ struct Oracle::State {
 
   // Is another context in the middle of taking, dropping or splitting a block?
   bool contested(const ContextState&) const;
-  // How many other contexts are in the middle of this act on a block that starts in these frames.
+  // How many other contexts are in the middle of this act on the block that this one works on, or on its part that
+  // starts in these frames.
   unsigned in_flight_on(const ContextState&, Act, Pfn first, std::uint32_t frames) const;
 
   // alloc.cpp
@@ -421,6 +425,8 @@ struct Oracle::State {
   bool objects_at_rest(const ContextState&) const;
   Ruling judge_no_progress(const ContextState&);
   std::uint64_t objects_moves() const { return object_changes + shrinks; }
+  // Since the call nobody has moved free objects, but the operation itself.
+  bool still(const ContextState& state) const { return undisturbed(state) && state.object.moves == objects_moves(); }
 
   // objects.cpp
   enum class Due : std::uint8_t { null, zero_size, object };
@@ -486,7 +492,7 @@ struct Oracle::State {
   Ruling judge_pool_alloc(const Event&, ContextState&, bool exact);
   Ruling judge_pool_resize(const Event&, ContextState&, bool exact);
   Ruling judge_pool_destroy(const Event&, ContextState&);
-  bool pool_may_wait_forever(const ContextState&) const;
+  bool pool_may_wait_forever(const ContextState&, const Flight&) const;
   bool backend_would_give(const Flight&, const PoolRecord&) const;
 
   // pool_audit.cpp

@@ -169,6 +169,7 @@ class Author {
     bool is_pages = false;
     bool constructed = false;
     bool exact = false;  // `bytes` is what was asked for
+    bool used = false;   // since it was made: no other program may give it up then
   };
   using Cache = CacheBook;
   bool has_objects() const;
@@ -185,6 +186,7 @@ class Author {
   void use_object();
   void use_whole_class(const OwnObject& object);
   void move_object();
+  Op release_by_other(const OwnObject& object);
   void hand_over();
   void odd_object();
   void cache();

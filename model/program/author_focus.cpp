@@ -101,15 +101,18 @@ void Author::give(std::uint32_t count) {
     release_object(order == 0 ? objects_.size() - 1 : order == 1 ? 0 : some_object());
 }
 
-// Others give back what is this one's, after whatever they have to do so far.
+// Others give back what is this one's, after whatever they have to do so far: what nobody has used, because when that
+// comes is up to the schedule.
 void Author::pass(std::uint32_t count, std::size_t to) {
   if (to == program_ || case_.programs[to].kind == machine::ContextKind::nmi) return give(count);
   for (; count != 0 && !objects_.empty(); --count) {
     const OwnObject object = objects_.front();
     objects_.erase(objects_.begin());
-    if (object.of_cache) handed_out_.insert(object.cache);
-    case_.programs[to].ops.push_back(object.of_cache ? Op(CacheFree{{object.cache}, {object.slot}})
-                                                     : Op(Kfree{{object.slot}}));
+    if (object.used) {
+      give_back(object);
+    } else {
+      case_.programs[to].ops.push_back(release_by_other(object));
+    }
   }
 }
 

@@ -148,7 +148,8 @@ void Author::give_back(const OwnObject& object) {
 }
 
 void Author::use_object() {
-  const OwnObject& object = objects_[some_object()];
+  OwnObject& object = objects_[some_object()];
+  object.used = true;
   switch (random_.below(6)) {
     case 0: return emit(CheckContents{{object.slot}});
     case 1:
@@ -191,6 +192,16 @@ void Author::move_object() {
   const bool surely = bytes != 0 && bytes <= object.bytes;  // in place, whatever memory there is
   objects_[index].bytes = std::min(bytes, object.bytes);
   objects_[index].exact = object.exact && surely;
+  objects_[index].used = true;
+}
+
+// What another program has to do to give it up; from here on its cache or pool has to stay.
+Op Author::release_by_other(const OwnObject& object) {
+  if (object.of_cache) handed_out_.insert(object.cache);
+  if (object.of_pool) handed_out_.insert(object.pool);
+  return object.of_pool    ? Op(PoolFree{{object.slot}, {object.pool}})
+         : object.of_cache ? Op(CacheFree{{object.cache}, {object.slot}})
+                           : Op(Kfree{{object.slot}});
 }
 
 // A new object, which nobody uses before the other program gives it up: whenever that is, it is no crime.
@@ -203,14 +214,9 @@ void Author::hand_over() {
   } else {
     own_object(some_size(), has_caches() && !caches_.empty() && random_.percent(60));
   }
-  const OwnObject object = objects_.back();
+  const Op release = release_by_other(objects_.back());
   objects_.pop_back();
-  if (object.of_cache) handed_out_.insert(object.cache);
-  if (object.of_pool) handed_out_.insert(object.pool);
   auto& ops = case_.programs[to].ops;
-  const Op release = object.of_pool    ? Op(PoolFree{{object.slot}, {object.pool}})
-                     : object.of_cache ? Op(CacheFree{{object.cache}, {object.slot}})
-                                       : Op(Kfree{{object.slot}});
   ops.insert(ops.begin() + random_.below(static_cast<std::uint32_t>(ops.size()) + 1), release);
 }
 

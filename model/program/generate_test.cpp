@@ -211,7 +211,8 @@ class ObjectJudge {
   explicit ObjectJudge(const Case& c) : case_(c) {}
 
   unsigned crimes() {
-    for (const Program& program : case_.programs) collect(program);
+    for (const Program& program : case_.programs) collect(program, true);
+    for (const Program& program : case_.programs) collect(program, false);
     for (const Program& program : case_.programs) judge(program);
     return crimes_;
   }
@@ -237,9 +238,11 @@ class ObjectJudge {
            std::holds_alternative<PoolFree>(op);
   }
 
-  void collect(const Program& program) {
+  // First what is for all programs, wherever they come to use it.
+  void collect(const Program& program, bool caches_and_pools) {
     for (const Op& op : program.ops) {
       if (!is_for_objects(op)) continue;
+      if (caches_and_pools != (makes_pool(op) || std::holds_alternative<CacheCreate>(op))) continue;
       const Out* out = field_of<Out>(op);
       if (const auto* create = std::get_if<CacheCreate>(&op)) {
         const bool is_new =
