@@ -38,8 +38,7 @@ std::string type_of(const CLI::Option& option) {
   return type.substr(0, type.find(':'));
 }
 
-// --- completion
-// -------------------------------------------------------------------------------------------------------
+// --- completion ------------------------------------------------------------------------------------------------------
 
 // What can stand for a value: words, files, or nothing that could be guessed.
 std::string value_words(const CLI::Option& option) {
@@ -118,8 +117,7 @@ complete -o filenames -F _memtorture memtorture
                      verbs, values, cases);
 }
 
-// --- manual page
-// ------------------------------------------------------------------------------------------------------
+// --- manual page -----------------------------------------------------------------------------------------------------
 
 namespace {
 

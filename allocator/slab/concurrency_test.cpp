@@ -176,8 +176,7 @@ void play_many(unsigned nodes, std::uint8_t checks = 0) {
   rig.kernel.boot(shape, {}, rig.said, rig.said);  // the last run's trace is gone
 }
 
-// --- crimes
-// ------------------------------------------------------------------------------------------------------------
+// --- crimes ----------------------------------------------------------------------------------------------------------
 
 constexpr unsigned doubled = 40;
 

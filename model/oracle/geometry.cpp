@@ -203,8 +203,7 @@ std::uint64_t Geometry::totalreserve() const {
   return sum;
 }
 
-// --- comparison with what the subject publishes
-// -----------------------------------------------------------------------
+// --- comparison with what the subject publishes ----------------------------------------------------------------------
 
 namespace {
 

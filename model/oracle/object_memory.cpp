@@ -223,8 +223,7 @@ Ruling Oracle::State::judge_object_contents(const Event& event) {
                 fmt::format("byte {} of the object at {:#x} is not what its owner wrote", event.value, event.value2));
 }
 
-// --- the leak scan
-// ----------------------------------------------------------------------------------------------------
+// --- the leak scan ---------------------------------------------------------------------------------------------------
 
 // Objects that the roots lead to: what programs have not forgotten, and what those refer to.
 std::vector<bool> Oracle::State::reachable_pieces() const {

@@ -38,8 +38,7 @@ Oracle::State::Due Oracle::State::due(const Request& r, bool nothing_to_move) co
   return r.number > kmalloc_most(shape) ? Due::null : Due::object;
 }
 
-// --- calls
-// ------------------------------------------------------------------------------------------------------------
+// --- calls -----------------------------------------------------------------------------------------------------------
 
 Ruling Oracle::State::call_object(const Event&, ContextState& state) {
   const Request& r = state.flight.request;
@@ -244,8 +243,7 @@ void Oracle::State::bury(const Piece& piece) {
   next_grave = (next_grave + 1) % graves_max;
 }
 
-// --- results
-// ----------------------------------------------------------------------------------------------------------
+// --- results ---------------------------------------------------------------------------------------------------------
 
 Ruling Oracle::State::judge_object(const Event& event, ContextState& state) {
   Ruling ruling = Ruling::fine;
@@ -427,8 +425,7 @@ Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
   return broken("object.size", frame_of(held->address), fmt::format("ksize told {}, not {}", event.value, most));
 }
 
-// --- the end
-// ----------------------------------------------------------------------------------------------------------
+// --- the end ---------------------------------------------------------------------------------------------------------
 
 // The harness gives an object or a cache back: legal, and it must work.
 Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state) {

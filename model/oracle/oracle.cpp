@@ -460,8 +460,7 @@ std::uint32_t Oracle::State::state_class() const {
   return pressure * 12 + largest;  // largest: 0 (nothing) .. 11
 }
 
-// --- façade
-// -----------------------------------------------------------------------------------------------------------
+// --- façade ----------------------------------------------------------------------------------------------------------
 
 Oracle::Oracle() : state_(std::make_unique<State>()) {}
 Oracle::~Oracle() = default;

@@ -86,6 +86,7 @@ struct Style {
   std::array<std::uint32_t, actions> weights{};
   std::uint64_t pages_taken = 0;
   std::uint32_t burst_max = 64;
+  bool shares_pools = true;
   std::vector<Pool> shared_pools = {};
   std::optional<Focus> focus;
 };

@@ -58,7 +58,7 @@ void Author::create_pool() {
     emit(PoolCreatePages{out, min_nr, {order}});
   }
   // A cache that only its program may destroy has pools of that program.
-  const bool shared = !made.of_cache && random_.percent(50);
+  const bool shared = style_.shares_pools && !made.of_cache && random_.percent(50);
   (shared ? style_.shared_pools : pools_).push_back(made);
 }
 

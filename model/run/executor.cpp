@@ -108,8 +108,7 @@ void Executor::run_program(void* arg) {
   self.left_[task.index] = 1;
 }
 
-// --- the tape
-// ---------------------------------------------------------------------------------------------------------
+// --- the tape --------------------------------------------------------------------------------------------------------
 
 void Executor::begin() {
   Event event = Tape::here(EventKind::call);
@@ -144,8 +143,7 @@ void Executor::audit() {
   if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_));
 }
 
-// --- blocks
-// -----------------------------------------------------------------------------------------------------------
+// --- blocks ----------------------------------------------------------------------------------------------------------
 
 void Executor::granted(program::Out out, const Granted& block) {
   Event event = Tape::here(EventKind::result);
@@ -212,8 +210,7 @@ bool Executor::exists(Pfn first, std::uint32_t frames) const {
   return first < all && frames <= all - first;
 }
 
-// --- contents
-// ---------------------------------------------------------------------------------------------------------
+// --- contents --------------------------------------------------------------------------------------------------------
 
 std::span<std::byte> Executor::stamp_place(const Holding& holding, bool tail) {
   const auto frame = machine_->ram().frame(tail ? holding.first + holding.frames - 1 : holding.first);
@@ -262,8 +259,7 @@ void Executor::drop_reference(Holding& holding, program::In in) {
   if (add_references(holding, -1) == 1 && holding.written != Written::unknown) verify(holding);
 }
 
-// --- nesting
-// ----------------------------------------------------------------------------------------------------------
+// --- nesting ---------------------------------------------------------------------------------------------------------
 
 void Executor::open(Open what, std::uint8_t lock, IrqFlag irqs, std::uint32_t flags) {
   Nesting& mine = nesting();

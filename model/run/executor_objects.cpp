@@ -33,8 +33,7 @@ void Executor::use_objects(subject::Objects& objects, subject::ObjectDebug* debu
   if (view != nullptr && options_.audit_every != audit_never) oracle_.begin_objects(*view);
 }
 
-// --- slots
-// ------------------------------------------------------------------------------------------------------------
+// --- slots -----------------------------------------------------------------------------------------------------------
 
 Holding* Executor::object(In in) {
   Holding& holding = slots_[in.slot];
@@ -60,8 +59,7 @@ std::span<std::byte> Executor::bytes_at(std::uint64_t address, std::uint64_t byt
   return {ram.at(address), bytes};
 }
 
-// --- contents
-// ---------------------------------------------------------------------------------------------------------
+// --- contents --------------------------------------------------------------------------------------------------------
 
 // What a compiler would put in front of each access of the program.
 void Executor::watch(std::uint64_t address, std::uint64_t bytes, subject::Access kind) {
@@ -124,8 +122,7 @@ void Executor::restore_constructed(const Holding& holding) {
     std::ranges::fill(bytes_at(holding.address, holding.bytes), std::byte{holding.ctor});
 }
 
-// --- allocation
-// -------------------------------------------------------------------------------------------------------
+// --- allocation ------------------------------------------------------------------------------------------------------
 
 void Executor::finish(Event event) {
   if (!machine::Machine::concurrent()) --operations_in_flight_;
@@ -212,8 +209,7 @@ void Executor::operator()(const Krealloc& op) {
   granted_object(op.out, address, {op.bytes.value, (op.gfp.bits & subject::gfp_zero) != 0 && old.bytes == 0});
 }
 
-// --- release
-// ----------------------------------------------------------------------------------------------------------
+// --- release ---------------------------------------------------------------------------------------------------------
 
 void Executor::give_up_object(Holding& holding) {
   if (add_references(holding, 0) == 0 || add_references(holding, -1) != 1) return;
@@ -249,8 +245,7 @@ void Executor::operator()(const Ksize& op) {
   end(objects_->ksize(held->address + op.in.offset));
 }
 
-// --- caches
-// -----------------------------------------------------------------------------------------------------------
+// --- caches ----------------------------------------------------------------------------------------------------------
 
 // What a cache's constructor needs to know; it stays until the next run, because slabs can be made as long as the cache
 // lives.
@@ -303,8 +298,7 @@ void Executor::operator()(const CacheSize& op) {
   end(objects_->kmem_cache_size(cache->address));
 }
 
-// --- what an owner does with its bytes, rightly or not
-// ----------------------------------------------------------------------------------
+// --- what an owner does with its bytes, rightly or not ---------------------------------------------------------------
 
 // Null: not a byte that a program can reach.
 std::byte* Executor::byte_at(std::uint64_t address) {
@@ -354,8 +348,7 @@ void Executor::operator()(const Link& op) {
   end();
 }
 
-// --- clean-up
-// ---------------------------------------------------------------------------------------------------------
+// --- clean-up --------------------------------------------------------------------------------------------------------
 
 // What no program has a name for, and no object that one has a name for leads to, is lost: the subject must say so.
 void Executor::scan_leaks() {

@@ -9,8 +9,7 @@ namespace memtorture::run {
 using machine::Pfn;
 using namespace program;  // the operations
 
-// --- allocation
-// -------------------------------------------------------------------------------------------------------
+// --- allocation ------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const AllocPages& op) {
   begin();
@@ -65,8 +64,7 @@ void Executor::operator()(const WildPage& op) {
   tape_.emit(event);
 }
 
-// --- release
-// ----------------------------------------------------------------------------------------------------------
+// --- release ---------------------------------------------------------------------------------------------------------
 
 template <class Release>
 void Executor::release(In in, Release&& call) {
@@ -113,8 +111,7 @@ void Executor::operator()(const FreeNull& op) {
   end();
 }
 
-// --- references
-// -------------------------------------------------------------------------------------------------------
+// --- references ------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const GetPage& op) {
   Holding* holding = this->holding(op.in);
@@ -152,8 +149,7 @@ void Executor::operator()(const PageAddress& op) {
   end(pages_->page_address(frame_of(*holding, op.in)));
 }
 
-// --- contents
-// ---------------------------------------------------------------------------------------------------------
+// --- contents --------------------------------------------------------------------------------------------------------
 
 // The whole block, or with an offset that frame alone.
 void Executor::operator()(const Fill& op) {
@@ -215,8 +211,7 @@ void Executor::operator()(const Poke& op) {
   end();
 }
 
-// --- the allocator as a whole
-// -----------------------------------------------------------------------------------------
+// --- the allocator as a whole ----------------------------------------------------------------------------------------
 
 void Executor::operator()(const DrainLocalPages&) {
   begin();
@@ -246,8 +241,7 @@ void Executor::operator()(const ClientDrop& op) {
   end(pages_->client_drop(op.kind.value, op.pages.value));
 }
 
-// --- context
-// ----------------------------------------------------------------------------------------------------------
+// --- context ---------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const PreemptDisable&) {
   if (too_deep()) return;
@@ -333,8 +327,7 @@ void Executor::operator()(const NofsRestore&) { close(Open::nofs); }
 void Executor::operator()(const NoreclaimSave&) { enter_scope(Open::noreclaim, machine::pf_memalloc); }
 void Executor::operator()(const NoreclaimRestore&) { close(Open::noreclaim); }
 
-// --- misuse
-// -----------------------------------------------------------------------------------------------------------
+// --- misuse ----------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const BlemishPage& op) {
   const Holding* holding = this->holding(op.in);

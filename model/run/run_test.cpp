@@ -109,8 +109,7 @@ TEST(Run, ExpectationsMatchVerdictAndRule) {
   EXPECT_FALSE(as_expected({Verdict::pass, ""}, outcome));
 }
 
-// --- the sandbox
-// ------------------------------------------------------------------------------------------------------
+// --- the sandbox -----------------------------------------------------------------------------------------------------
 
 // A subject that comes to grief at boot.
 template <class Grief>

@@ -19,8 +19,7 @@
 namespace memtorture::run {
 namespace {
 
-// --- the outcome on its way through the pipe
-// --------------------------------------------------------------------------
+// --- the outcome on its way through the pipe -------------------------------------------------------------------------
 
 class Packer {
  public:
@@ -110,8 +109,7 @@ bool unpack(std::string_view bytes, Outcome& outcome) {
   return unpacker.get<std::uint32_t>() == end_mark && unpacker.complete();
 }
 
-// --- parent and child
-// -------------------------------------------------------------------------------------------------
+// --- parent and child ------------------------------------------------------------------------------------------------
 
 void write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {

@@ -37,8 +37,7 @@ void BM_lockstep_two_cpus_random(benchmark::State& state) {
 }
 BENCHMARK(BM_lockstep_two_cpus_random);
 
-// --- the parts of the lockstep
-// ----------------------------------------------------------------------------------------
+// --- the parts of the lockstep ---------------------------------------------------------------------------------------
 
 // The same operations straight on the allocator: no executor, no events, no stamps.
 struct Alone {
@@ -93,8 +92,7 @@ void BM_oracle_alone(benchmark::State& state) {
 }
 BENCHMARK(BM_oracle_alone);
 
-// --- small runs and resets
-// --------------------------------------------------------------------------------------------
+// --- small runs and resets -------------------------------------------------------------------------------------------
 
 void BM_runs_of_six_operations(benchmark::State& state) {
   run::Runner runner;
@@ -136,8 +134,7 @@ BENCHMARK_CAPTURE(BM_boot, 8_MiB, "tiny-32", 0);
 BENCHMARK_CAPTURE(BM_boot, 64_GiB, "x86-64", std::uint64_t{64} << 30);
 BENCHMARK_CAPTURE(BM_boot, 1_TiB, "x86-64", machine::ram_bytes_max);
 
-// --- many live pages
-// --------------------------------------------------------------------------------------------------
+// --- many live pages -------------------------------------------------------------------------------------------------
 
 // Cost of an operation on a 64 GiB machine that holds many pages: pages come and go in the middle of the crowd.
 struct Crowd {

@@ -92,8 +92,9 @@ bool on_objects(Focus focus) { return focus == Focus::objects || focus == Focus:
 Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
   Style style = program::random_style(random, shape);
   style.burst_max = 48;
-  // Its slot has two owners and no lock: handing over is done here, and otherwise (give, take).
+  // Their slots have two owners and no lock: handing over is done here, and otherwise (give, take).
   style.weights[static_cast<std::size_t>(Action::object_hand_over)] = 0;
+  style.shares_pools = false;
   switch (focus) {
     case Focus::contention: often(style, {Action::alloc, Action::alloc_large, Action::release}); break;
     case Focus::lists: often(style, {Action::alloc, Action::release, Action::drain, Action::burst}); break;

@@ -105,8 +105,7 @@ void Engine::run_alone(void (*f)(void*), void* arg) {
   current_context = before;
 }
 
-// --- a fiber's life
-// ---------------------------------------------------------------------------------------------------
+// --- a fiber's life --------------------------------------------------------------------------------------------------
 
 void Engine::entry(boost::context::detail::transfer_t transfer) {
   Engine* const engine = static_cast<Engine*>(static_cast<fiber::Payload*>(transfer.data)->payload);
@@ -144,8 +143,7 @@ void Engine::leave_cpu(Fiber& fiber) {
 
 void Engine::enter_cpu(Fiber& fiber) { tops_[fiber.cpu] = &fiber; }
 
-// --- who can move
-// -----------------------------------------------------------------------------------------------------
+// --- who can move ----------------------------------------------------------------------------------------------------
 
 Fiber* Engine::ready_task(unsigned cpu, const Fiber* after) const {
   Fiber* first = nullptr;
@@ -224,8 +222,7 @@ void Engine::wake_deferred() {
   }
 }
 
-// --- points
-// -----------------------------------------------------------------------------------------------------------
+// --- points ----------------------------------------------------------------------------------------------------------
 
 void Engine::step() {
   if (running().alone) return charge(0);
@@ -328,8 +325,7 @@ void Engine::migrate(unsigned cpu) {
   switch_away();
 }
 
-// --- blocking
-// ---------------------------------------------------------------------------------------------------------
+// --- blocking --------------------------------------------------------------------------------------------------------
 
 void Engine::give_way() {
   Fiber& me = running();
