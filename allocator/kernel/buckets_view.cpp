@@ -30,4 +30,28 @@ void Kernel::for_each_free_block(Pfn area, EachBlock f, void* arg) {
   }
 }
 
+subject::AreaInfo Kernel::area(Pfn first) {
+  const slab::AreaDescriptor& descriptor = buckets_.descriptor(first);
+  return {.first = first, .bucket = descriptor.order, .nfree = descriptor.nfree};
+}
+
+void Kernel::for_each_block(Pfn area, EachHeader f, void* arg) {
+  using subject::BlockMark;
+  const auto mark_of = [](std::uint32_t flags) {
+    return flags == slab::mf_used   ? BlockMark::used
+           : flags == slab::mf_dma  ? BlockMark::dma
+           : flags == slab::mf_free ? BlockMark::free_
+                                    : BlockMark::none;
+  };
+  const std::uint32_t bucket = buckets_.descriptor(area).order;
+  if (bucket >= buckets_.table().count()) return;
+  const slab::BucketClass& c = buckets_.table()[bucket];
+  for (std::uint32_t i = 0; i != c.blocks; ++i) {
+    const slab::BlockHeader& header = buckets_.header(area, c.offset_of(i));
+    f(arg, {.address = page_address(area) + c.offset_of(i) + slab::bucket_header_bytes,
+            .mark = mark_of(header.flags),
+            .length = header.length_or_link});
+  }
+}
+
 }  // namespace memtorture::kernel

@@ -189,6 +189,8 @@ class Kernel final : public subject::Pages,
   subject::BucketInfo bucket(unsigned index) override;
   void for_each_area(unsigned bucket, subject::BucketList list, EachArea f, void* arg) override;
   void for_each_free_block(Pfn area, EachBlock f, void* arg) override;
+  subject::AreaInfo area(Pfn first) override;
+  void for_each_block(Pfn area, EachHeader f, void* arg) override;
 
   // --- subject::Mempools, MempoolsView ------------------------------------------------------------------------------
   PoolHandle mempool_create(const subject::PoolSpec& spec) override { return mempools_.mempool_create(spec); }

@@ -20,6 +20,7 @@ class KernelSubject final : public subject::Subject {
   }
   subject::ObjectDebug* object_debug() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::ObjectsView* objects_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
+  subject::BucketsView* buckets_view() override { return layer_ == machine::ObjectLayer::k12 ? &kernel_ : nullptr; }
   subject::Mempools* mempools() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::MempoolsView* mempools_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::Promises promises() const override { return kernel_.promises(); }

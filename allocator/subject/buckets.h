@@ -1,5 +1,6 @@
-// White box of the kmalloc of the 1990s (domain.md 11.5), for audits: its size classes, and the areas that have free
-// blocks. An area whose blocks are all in use is on no list, as in the original; the count of a class has it.
+// White box of the kmalloc of the 1990s (domain.md 11.5), for audits: its size classes, the areas that have free
+// blocks, and what stands in an area. An area whose blocks are all in use is on no list, as in the original; the count
+// of a class has it, and who knows where it is can look at it.
 //
 // Quiescent use only; callbacks must not call the subject.
 #pragma once
@@ -27,6 +28,16 @@ struct AreaInfo {
   std::uint32_t nfree;
 };
 
+// What a block's header says of it; none: nothing that a header can say.
+enum class BlockMark : std::uint8_t { used, dma, free_, none };
+inline constexpr std::string_view block_mark_names[] = {"in use", "in use for DMA", "free", "nothing"};
+
+struct BlockInfo {
+  std::uint64_t address;  // as kmalloc returns it
+  BlockMark mark;
+  std::uint32_t length;  // in use: the bytes that were asked for
+};
+
 class BucketsView {
  public:
   virtual ~BucketsView() = default;
@@ -38,6 +49,11 @@ class BucketsView {
   // The free chain of an area: each block's address as kmalloc would return it. Ends where it leads out of the area.
   using EachBlock = void (*)(void* arg, std::uint64_t block);
   virtual void for_each_free_block(Pfn area, EachBlock f, void* arg) = 0;
+  // A frame of low memory that the layer holds, read as the first one of an area.
+  virtual AreaInfo area(Pfn first) = 0;
+  // Every block of an area, ascending; none where the descriptor names no class.
+  using EachHeader = void (*)(void* arg, const BlockInfo& block);
+  virtual void for_each_block(Pfn area, EachHeader f, void* arg) = 0;
 };
 
 }  // namespace memtorture::subject

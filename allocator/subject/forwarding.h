@@ -117,6 +117,7 @@ class Wrapper final : public Subject {
   }
   ObjectDebug* object_debug() override { return inner_->object_debug(); }
   ObjectsView* objects_view() override { return inner_->objects_view(); }
+  BucketsView* buckets_view() override { return inner_->buckets_view(); }
   Mempools* mempools() override { return inner_->mempools(); }
   MempoolsView* mempools_view() override { return inner_->mempools_view(); }
   Promises promises() const override { return inner_->promises(); }

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "allocator/fault/plan.h"
+#include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
@@ -27,6 +28,7 @@ class Subject {
   virtual Objects* boot_objects() { return nullptr; }
   virtual ObjectDebug* object_debug() { return nullptr; }    // null: nobody watches objects; after boot_objects()
   virtual ObjectsView* objects_view() { return nullptr; }    // null: as above; after boot_objects()
+  virtual BucketsView* buckets_view() { return nullptr; }    // null: as above; after boot_objects()
   virtual Mempools* mempools() { return nullptr; }           // null: it has none; after boot_objects()
   virtual MempoolsView* mempools_view() { return nullptr; }  // null: as above; after boot_objects()
   virtual Promises promises() const = 0;

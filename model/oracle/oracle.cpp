@@ -476,6 +476,7 @@ void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(v
 Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools) {
   return state_->audit_objects(view, pools);
 }
+Ruling Oracle::audit_buckets(subject::BucketsView& view) { return state_->audit_buckets(view); }
 bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }

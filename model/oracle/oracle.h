@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "allocator/subject/buckets.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "model/oracle/event.h"
@@ -65,6 +66,8 @@ class Oracle {
   void begin_objects(subject::ObjectsView& view);
   // pools: null: the subject does not show them; while there are any, objects are not compared then.
   [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr);
+  // ... and for those of 11.5.
+  [[nodiscard]] Ruling audit_buckets(subject::BucketsView& view);
 
   // May operation `op` of `who`, which is in flight, legally wait for ever in the present state (domain.md 9.4)?
   [[nodiscard]] bool may_wait_forever(ContextId who) const;

@@ -25,6 +25,20 @@ unsigned order_most(const Shape& shape) {
   return static_cast<unsigned>(std::countr_zero(kmalloc_most(shape))) - shape.page_shift;
 }
 
+// The classes of 11.5, ascending, until f says false.
+template <class F>
+void for_each_bucket(const Shape& shape, F&& f) {
+  const std::uint64_t page = shape.page_bytes(), room = page - bucket_descriptor;
+  for (std::uint64_t nominal = 32; nominal <= page; nominal *= 2) {
+    const std::uint64_t block = nominal <= 128 ? nominal : room / (page / nominal) / 4 * 4;
+    const std::uint64_t blocks = nominal <= 128 ? room / nominal : page / nominal;
+    if (!f(BucketLayout{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(blocks), 0})) return;
+  }
+  for (unsigned order = 1; order < std::min<unsigned>(shape.orders, 6); ++order) {
+    if (!f(BucketLayout{static_cast<std::uint32_t>((page << order) - bucket_descriptor), 1, order})) return;
+  }
+}
+
 }  // namespace
 
 std::uint32_t word_bytes(const Shape& shape) { return is_32bit(shape) ? 4 : 8; }
@@ -118,18 +132,22 @@ std::uint8_t checks_in_force(const Shape& shape, const SlabLayout& layout, std::
 }
 
 std::uint64_t bucket_usable(const Shape& shape, std::uint64_t bytes) {
-  constexpr std::uint64_t descriptor = 16, header = 8;
-  const std::uint64_t page = shape.page_bytes();
-  for (std::uint64_t nominal = 32; nominal <= page; nominal *= 2) {
-    const std::uint64_t in_page = page / nominal;
-    const std::uint64_t block = nominal <= 128 ? nominal : (page - descriptor) / in_page / 4 * 4;
-    if (block >= bytes + header) return block - header;
-  }
-  for (unsigned order = 1; order < std::min<unsigned>(shape.orders, 6); ++order) {
-    const std::uint64_t block = (page << order) - descriptor;
-    if (block >= bytes + header) return block - header;
-  }
-  return 0;
+  std::uint64_t usable = 0;
+  for_each_bucket(shape, [&](const BucketLayout& bucket) {
+    if (bucket.block_bytes < bytes + bucket_header) return true;
+    usable = bucket.block_bytes - bucket_header;
+    return false;
+  });
+  return usable;
+}
+
+std::vector<BucketLayout> bucket_layouts(const Shape& shape) {
+  std::vector<BucketLayout> all;
+  for_each_bucket(shape, [&](const BucketLayout& bucket) {
+    all.push_back(bucket);
+    return true;
+  });
+  return all;
 }
 
 std::uint64_t kmalloc_class(std::uint64_t bytes) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "allocator/machine/shape.h"
 #include "allocator/subject/objects.h"
@@ -31,7 +32,15 @@ std::uint32_t flags_in_force(const machine::Shape& shape, std::uint64_t size, st
 std::optional<SlabLayout> slab_layout(const machine::Shape& shape, std::uint64_t size, std::uint64_t align,
                                       std::uint32_t flags);
 
-// Buckets (11.5): bytes of the block that serves a request, without its header; 0: it is too large.
+// Buckets (11.5): a descriptor, then blocks, each with a header in front of its bytes.
+inline constexpr std::uint32_t bucket_descriptor = 16, bucket_header = 8;
+struct BucketLayout {
+  std::uint32_t block_bytes;  // with its header
+  std::uint32_t blocks;       // in an area
+  std::uint32_t order;        // of an area
+};
+std::vector<BucketLayout> bucket_layouts(const machine::Shape& shape);  // ascending
+// Bytes of the block that serves a request, without its header; 0: it is too large.
 std::uint64_t bucket_usable(const machine::Shape& shape, std::uint64_t bytes);
 
 // SlabDebug bits that are in force for a cache with these flags.

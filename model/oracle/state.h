@@ -17,6 +17,7 @@
 //   caches.cpp     caches: creation, destruction, shrinking
 //   pools.cpp, pool_audit.cpp   memory pools
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
+//   bucket_audit.cpp   the same for the buckets of K12
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -531,6 +532,10 @@ struct Oracle::State {
   struct ObjectAuditor;
   void begin_objects(subject::ObjectsView&);
   Ruling audit_objects(subject::ObjectsView&, subject::MempoolsView*);
+
+  // bucket_audit.cpp
+  struct BucketAuditor;
+  Ruling audit_buckets(subject::BucketsView&);
 
   // audit.cpp
   struct Auditor;

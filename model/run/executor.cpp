@@ -62,6 +62,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   objects_ = nullptr;
   debug_ = nullptr;
   objects_view_ = nullptr;
+  buckets_view_ = nullptr;
   pools_ = nullptr;
   pools_view_ = nullptr;
   for (std::size_t i = 0; i != programs; ++i) {
@@ -141,6 +142,7 @@ void Executor::audit() {
   if (options_.audit_every == audit_never) return;
   if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
   if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_));
+  if (buckets_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_buckets(*buckets_view_));
 }
 
 // --- blocks ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "allocator/machine/machine.h"
+#include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
@@ -78,6 +79,7 @@ class Executor {
              machine::Machine& machine);
   // After start(); without it there are none. debug, view: null when the subject has no such thing.
   void use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view);
+  void use_buckets(subject::BucketsView& view) { buckets_view_ = &view; }  // after use_objects()
   void use_pools(subject::Mempools& pools, subject::MempoolsView* view);  // after use_objects(); view: as there
   std::span<const machine::Strand> strands();                             // one a program
   machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
@@ -275,6 +277,7 @@ class Executor {
   subject::Objects* objects_ = nullptr;
   subject::ObjectDebug* debug_ = nullptr;
   subject::ObjectsView* objects_view_ = nullptr;
+  subject::BucketsView* buckets_view_ = nullptr;
   subject::Mempools* pools_ = nullptr;
   subject::MempoolsView* pools_view_ = nullptr;
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever

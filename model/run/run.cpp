@@ -91,6 +91,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
     if (objects != nullptr) {
       executor_.use_objects(*objects, subject_->object_debug(), subject_->objects_view());
       tape_.look_at(subject_->objects_view());
+      if (subject::BucketsView* const buckets = subject_->buckets_view()) executor_.use_buckets(*buckets);
       if (subject::Mempools* const pools = subject_->mempools()) executor_.use_pools(*pools, subject_->mempools_view());
     }
     tape_.judge_logs();
