@@ -1,8 +1,11 @@
-// Contents and descriptors: who may write where, poison (domain.md 20.4) and blemishes (2.6).
+// Contents and descriptors: who may write where, shadow memory (domain.md 20.1), poison (20.4) and blemishes (2.6).
+//
+// Where the subject is shown every access (K) it sees at once that a frame is free, whoever wrote or read it; it cannot
+// see that a frame in use is not the caller's. High memory has no addresses, so nobody shows accesses to it.
 //
 // Rulings. A write to a free frame is noticed where poisoning is on: the next allocation that takes the frame reports
 // it once and hands it out. Only a frame that this handle owned before is known to have been poisoned at its free; for
-// other free frames the report is possible, not owed. Without poisoning nobody can notice: fatal.
+// other free frames the report is possible, not owed. Without poisoning and without K nobody can notice: fatal.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -24,6 +27,8 @@ constexpr ReasonSet reason_of(subject::Blemish kind) {
   }
 }
 
+bool is_free(Entry entry) { return entry.holds() == Holds::free || entry.holds() == Holds::parked; }
+
 }  // namespace
 
 unsigned Oracle::State::flaws_in(Pfn first, std::uint32_t frames) const {
@@ -39,50 +44,128 @@ ReasonSet Oracle::State::flaw_reasons(Pfn first, std::uint32_t frames) const {
   return all;
 }
 
+// Is every free frame where the subject looks for it? Somebody in the middle of a change may have it in his hands.
+bool Oracle::State::surely_listed() const {
+  bool moving = mutators != 0;
+  for_each_context(
+      [&](const ContextState& c) { moving = moving || c.draining || c.releasing_client != machine::no_pfn; });
+  return !moving;
+}
+
+// Of an access that touches a free frame: the first byte that is wrong names the crime, once.
+void Oracle::State::owe_use_after_free(Flight& f) { f.owe(ReportKind::use_after_free, surely_listed() ? 1 : 0, 1); }
+
+// A free frame is written, by way of a handle: who allocates it next says so where free pages are poisoned.
+void Oracle::State::corrupt_frame(const Slot& held, Pfn frame, std::uint8_t byte) {
+  if (shape.poison == machine::Toggle::off) return;
+  const bool harmless = byte == poison_byte;  // may even repair what another write did
+  const bool within = frame >= held.first && frame - held.first < held.frames;
+  const bool owed = !harmless && within && held.serial != 0;
+  const auto known = std::ranges::find(corrupt, frame, &Corrupt::frame);
+  if (known != corrupt.end()) {
+    known->owed = !harmless && (known->owed || owed);
+  } else if (!harmless) {
+    corrupt.push_back({frame, owed});
+  }
+}
+
 // fill and check work on the whole block that the handle got, or with an offset on that frame alone.
 Ruling Oracle::State::call_write(ContextState& state, const Slot& held, Pfn base) {
   const bool reads = state.flight.request.act == Act::check;
+  const RuleId rule = reads ? RuleId("use-after-free-read") : RuleId("use-after-free-write");
   const std::uint32_t frames = base == held.first ? std::max(1u, held.frames) : 1;
+  const bool noticed = allocating.empty() && is_watched(base);  // should a free frame be among them
+  std::vector<Pfn> free;
   for (std::uint32_t i = 0; i < frames;) {
     const Pfn frame = base + i;
     if (geometry.absent(frame)) return fatal("wild-free", frame, "the frame does not exist");
     const Ledger::Found found = ledger.find(frame);
-    const bool live = found.entry.holds() == Holds::live;
-    if (!live || ledger.object(found.entry.payload()).serial != held.serial) {
-      const std::string what = fmt::format("frame {} is {} while {}", frame, reads ? "read" : "written", whose(frame));
-      return reads ? fatal("use-after-free-read", frame, what) : fatal("use-after-free-write", frame, what);
+    const bool own = found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).serial == held.serial;
+    if (own) {
+      i += 1u << found.order;
+      continue;
     }
-    i += 1u << found.order;
+    if (!noticed || !is_free(found.entry))
+      return fatal(rule, frame,
+                   fmt::format("frame {} is {} while {}", frame, reads ? "read" : "written", whose(frame)));
+    free.push_back(frame);
+    ++i;
   }
-  return Ruling::fine;
+  if (free.empty()) return Ruling::fine;
+  owe_use_after_free(state.flight);
+  if (!reads) {
+    for (const Pfn frame : free) corrupt_frame(held, frame, state.flight.request.byte);
+  }
+  return noticed_if_free(
+      state.flight, rule, free.front(),
+      fmt::format("frame {} is {} while {}", free.front(), reads ? "read" : "written", whose(free.front())));
+}
+
+// no_pfn: no frame of any machine.
+Pfn Oracle::State::frame_at(Pfn base, std::uint64_t offset) const {
+  const std::int64_t address = (std::int64_t{base} << shape.page_shift) + static_cast<std::int64_t>(offset);
+  return address < 0 ? machine::no_pfn
+                     : static_cast<Pfn>(std::min<std::int64_t>(address >> shape.page_shift, machine::no_pfn));
 }
 
 Ruling Oracle::State::call_poke(ContextState& state, const Slot& held, Pfn base) {
-  const std::int64_t address =
-      (std::int64_t{base} << shape.page_shift) + static_cast<std::int64_t>(state.flight.request.number);
-  const Pfn frame = address < 0
-                        ? machine::no_pfn
-                        : static_cast<Pfn>(std::min<std::int64_t>(address >> shape.page_shift, machine::no_pfn));
+  const Pfn frame = frame_at(base, state.flight.request.number);
   const bool within = frame >= held.first && frame - held.first < held.frames;
-  const auto rule = [&] { return within ? RuleId("use-after-free-write") : RuleId("write-outside"); };
+  const RuleId rule = within ? RuleId("use-after-free-write") : RuleId("write-outside");
   if (geometry.absent(frame)) return fatal("write-outside", frame, "the frame does not exist");
   const Ledger::Found found = ledger.find(frame);
-  const bool free = found.entry.holds() == Holds::free || found.entry.holds() == Holds::parked;
   if (found.entry.holds() == Holds::live && held.serial != 0 &&
       ledger.object(found.entry.payload()).serial == held.serial)
     return Ruling::fine;
   const std::string what = fmt::format("frame {} is written while {}", frame, whose(frame));
+  const bool watched = is_watched(frame);
   // An allocation in flight may have taken the frame already, and nobody looks at it again.
-  if (!free || shape.poison == machine::Toggle::off || !allocating.empty()) return fatal(rule(), frame, what);
-  const bool harmless = state.flight.request.byte == poison_byte;  // may even repair what another write did
-  const auto known = std::ranges::find(corrupt, frame, &Corrupt::frame);
-  const bool owed = !harmless && within && held.serial != 0;
-  if (known == corrupt.end()) {
-    if (!harmless) corrupt.push_back({frame, owed});
-  } else {
-    known->owed = !harmless && (known->owed || owed);
+  if (!is_free(found.entry) || !allocating.empty() || (shape.poison == machine::Toggle::off && !watched))
+    return fatal(rule, frame, what);
+  corrupt_frame(held, frame, state.flight.request.byte);
+  if (!watched) return crime(rule, frame, what);
+  owe_use_after_free(state.flight);
+  return noticed_if_free(state.flight, rule, frame, what);
+}
+
+// A read harms nobody; but whose the byte is, whoever watches it can tell.
+Ruling Oracle::State::call_peek(ContextState& state, Pfn base) {
+  using enum ReportKind;
+  Flight& f = state.flight;
+  const Pfn frame = frame_at(base, f.request.number);
+  if (geometry.absent(frame) || is_high(frame) || geometry.reserved(frame)) return Ruling::fine;
+  const Ledger::Found found = ledger.find(frame);
+  const std::string what = fmt::format("frame {} is read while {}", frame, whose(frame));
+  if (is_free(found.entry)) {
+    owe_use_after_free(f);
+    if (allocating.empty()) return noticed_if_free(f, "use-after-free-read", frame, what);
+    f.owe(use_after_free, 0, 1);
+    return crime("use-after-free-read", frame, what);
   }
-  return crime(rule(), frame, what);
+  if (found.entry.holds() != Holds::live) {  // on its way, or lost: it may look free
+    f.owe(use_after_free, 0, 1);
+    return Ruling::fine;
+  }
+  return ledger.object(found.entry.payload()).layer
+             ? peek_at_object(f, base, frame, what + ", no object of the reader's")
+             : Ruling::fine;
+}
+
+// A frame of the object layer: the shadow of whatever lies there decides.
+Ruling Oracle::State::peek_at_object(Flight& f, Pfn base, Pfn frame, std::string what) {
+  const std::uint64_t address =
+      machine::Ram::linear_base + (std::uint64_t{base} << shape.page_shift) + f.request.number;
+  const bool settled = object_ops == 0 && allocating.empty();
+  const std::uint32_t index = settled ? objects.owner(address, 1) : ObjectLedger::nobody;
+  if (index == ObjectLedger::nobody) {
+    f.owe(ReportKind::out_of_bounds, 0, 1);
+    f.owe(ReportKind::use_after_free, 0, 1);
+    return Ruling::fine;
+  }
+  const Piece& piece = objects.piece(index);
+  if ((piece.checks & machine::debug_shadow) == 0 || address - piece.address < piece.open) return Ruling::fine;
+  f.owe(ReportKind::out_of_bounds, 1, 1);
+  return noticed_if_free(f, "object-read-outside", frame, std::move(what));
 }
 
 Ruling Oracle::State::call_blemish(ContextState& state, const Slot& held, Pfn frame) {

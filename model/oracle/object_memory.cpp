@@ -148,7 +148,7 @@ Ruling Oracle::State::access_outside(Flight& f, const Piece* of, std::uint64_t a
     f.owe(out_of_bounds, 0, 1);
     f.owe(use_after_free, 0, 1);
   } else if (everywhere && is_free) {
-    f.owe(use_after_free, 1, 1);
+    owe_use_after_free(f);
   } else {
     f.owe(out_of_bounds, 0, 1);
     f.owe(use_after_free, 0, 1);

@@ -73,6 +73,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   ledger.begin(next.shape, same_shape);
   has_objects = next.shape.objects != machine::ObjectLayer::none;
   buckets = next.shape.objects == machine::ObjectLayer::k12;
+  blocks_watched = false;
   if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
   caches.clear();
   pools.clear();
@@ -312,11 +313,12 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     case Act::forget:
     case Act::peek: {
       if (const Slot* object = slot(f.request.in.slot, Held::object)) {
-        const bool release = act == Act::release || act == Act::release_exact;
-        if (release && f.request.by_address) {
-          return fatal("foreign-free", frame_of(object->address), "pages are freed that the object layer holds");
-        }
-        return call_object_memory(state, *object);
+        if (act != Act::release && act != Act::put && act != Act::release_exact)
+          return call_object_memory(state, *object);
+        const Pfn frame = frame_of(object->address + f.request.in.offset);
+        if (frame == machine::no_pfn) return fatal("foreign-free", frame, "the page of what is no object is freed");
+        return act == Act::release_exact ? call_release_exact(state, *object, frame)
+                                         : call_release(state, frame, f.request.order, object->serial);
       }
       const Slot* held = slot(f.request.in.slot);
       if (held == nullptr) return Ruling::fine;  // the harness skips these
@@ -331,7 +333,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         case Act::address:
           f.unjudged = act == Act::count && contested(state);
           return geometry.absent(frame) ? fatal("wild-free", frame, "the frame does not exist") : Ruling::fine;
-        case Act::peek: return Ruling::fine;
+        case Act::peek: return blocks_watched ? call_peek(state, frame) : Ruling::fine;
         case Act::poke: return call_poke(state, *held, frame);
         case Act::blemish: return call_blemish(state, *held, frame);
         case Act::forget: {
@@ -473,6 +475,7 @@ Ruling Oracle::on(const Event& event) { return state_->on(event); }
 Ruling Oracle::end() { return state_->end(); }
 Ruling Oracle::audit(subject::PagesView& view) { return state_->audit(view); }
 void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(view); }
+void Oracle::begin_watching() { state_->blocks_watched = true; }
 Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools) {
   return state_->audit_objects(view, pools);
 }

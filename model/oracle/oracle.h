@@ -64,6 +64,8 @@ class Oracle {
 
   // The same for the structures of 10.3. begin_objects: after the object layer's boot, before anybody uses it.
   void begin_objects(subject::ObjectsView& view);
+  // From now on the subject is shown every access to a block of pages that has an address (slab_debug=K).
+  void begin_watching();
   // pools: null: the subject does not show them; while there are any, objects are not compared then.
   [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr);
   // ... and for those of 11.5.

@@ -230,6 +230,7 @@ struct Oracle::State {
   bool has_linked = false;            // a word with an address was ever stored
   std::vector<std::uint64_t> leaks_told;
   bool has_objects = false, buckets = false;  // is there kmalloc; is it that of 11.5
+  bool blocks_watched = false;               // Oracle::begin_watching
   std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
   unsigned object_ops = 0;           // operations on objects that are in flight
   std::uint64_t object_changes = 0;  // ... and that were begun so far
@@ -344,6 +345,7 @@ struct Oracle::State {
 
   // release.cpp
   struct Claim;  // what releasing a frame would be
+  bool is_slab(const Object& block) const;
   Claim claim(const Request&, Pfn frame, unsigned order, std::uint32_t serial);
   Ruling call_release(ContextState&, Pfn frame, unsigned order, std::uint32_t serial);
   Ruling noticed(Flight&, const Claim&, Pfn frame, std::string what);
@@ -362,6 +364,13 @@ struct Oracle::State {
   // memory.cpp
   Ruling call_write(ContextState&, const Slot&, Pfn frame);
   Ruling call_poke(ContextState&, const Slot&, Pfn frame);
+  Ruling call_peek(ContextState&, Pfn frame);
+  Ruling peek_at_object(Flight&, Pfn base, Pfn frame, std::string what);
+  Pfn frame_at(Pfn base, std::uint64_t offset) const;
+  bool is_watched(Pfn frame) const { return blocks_watched && !is_high(frame); }
+  bool surely_listed() const;
+  void owe_use_after_free(Flight&);
+  void corrupt_frame(const Slot&, Pfn frame, std::uint8_t byte);
   Ruling call_blemish(ContextState&, const Slot&, Pfn frame);
   Ruling judge_contents(const Event&);
   Ruling judge_poison(Flight&, Pfn first, std::uint32_t frames);

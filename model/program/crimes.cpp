@@ -67,7 +67,11 @@ void poke_freed(Author& a) {
   a.emit(Poke{{slot}, {a.random().below(bytes)}, some_byte(a)});
   block(a, order, a.random().percent(40) ? gfp_zero : 0);
 }
-void read_freed(Author& a) { a.emit(CheckContents{{freed_page(a)}}); }
+void read_freed(Author& a) {
+  const Slot slot = freed_page(a);
+  if (a.random().percent(30)) return a.emit(CheckContents{{slot}});
+  a.emit(Peek{{slot}, {a.random().below(static_cast<std::uint32_t>(a.the_case().shape.page_bytes()))}});
+}
 void split_wrongly(Author& a) {
   const std::uint8_t order = some_order(a, 2);
   a.emit(SplitPage{{block(a, order)}, {static_cast<std::uint8_t>(order - 1)}});

@@ -61,6 +61,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   for (auto& constructors : constructors_) constructors.clear();
   objects_ = nullptr;
   debug_ = nullptr;
+  watches_blocks_ = false;
   objects_view_ = nullptr;
   buckets_view_ = nullptr;
   pools_ = nullptr;

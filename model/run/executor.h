@@ -170,6 +170,7 @@ class Executor {
   void tell_object_contents(std::uint64_t address, std::int64_t damage);
   void poke_object(Holding& holding, const program::Poke& op);
   void watch(std::uint64_t address, std::uint64_t bytes, subject::Access kind);
+  void watch_frames(machine::Pfn first, std::uint32_t frames, subject::Access kind);
   bool watched_outside(std::uint64_t address) const;
   void scan_leaks();
   void clean_up_objects();
@@ -276,6 +277,7 @@ class Executor {
   machine::Machine* machine_ = nullptr;
   subject::Objects* objects_ = nullptr;
   subject::ObjectDebug* debug_ = nullptr;
+  bool watches_blocks_ = false;  // accesses to blocks of pages are shown to debug_, too
   subject::ObjectsView* objects_view_ = nullptr;
   subject::BucketsView* buckets_view_ = nullptr;
   subject::Mempools* pools_ = nullptr;

@@ -30,6 +30,8 @@ void Executor::use_objects(subject::Objects& objects, subject::ObjectDebug* debu
   objects_ = &objects;
   debug_ = debug;
   objects_view_ = view;
+  watches_blocks_ = debug != nullptr && (machine_->shape().slab_debug & machine::debug_shadow) != 0;
+  if (watches_blocks_) oracle_.begin_watching();
   if (view != nullptr && options_.audit_every != audit_never) oracle_.begin_objects(*view);
 }
 
@@ -64,6 +66,12 @@ std::span<std::byte> Executor::bytes_at(std::uint64_t address, std::uint64_t byt
 // What a compiler would put in front of each access of the program.
 void Executor::watch(std::uint64_t address, std::uint64_t bytes, subject::Access kind) {
   if (debug_ != nullptr && bytes != 0) (void)debug_->check_access(address, bytes, kind);
+}
+
+// The same for blocks of pages, as far as they have addresses.
+void Executor::watch_frames(Pfn first, std::uint32_t frames, subject::Access kind) {
+  if (!watches_blocks_ || is_high(first)) return;
+  watch(machine_->ram().address_of(first), frames * machine_->shape().page_bytes(), kind);
 }
 
 // Where there is no memory an access can only be watched.
@@ -331,7 +339,7 @@ void Executor::operator()(const Peek& op) {
   const bool object = holding.what == Held::object;
   if (base == 0 || (byte == nullptr && !(object && watched_outside(address)))) return skip();
   begin();
-  if (object) watch(address, 1, subject::Access::read);
+  if (object || watches_blocks_) watch(address, 1, subject::Access::read);
   end(byte == nullptr ? 0 : std::to_integer<std::uint64_t>(*byte));
 }
 

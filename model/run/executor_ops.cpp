@@ -68,6 +68,13 @@ void Executor::operator()(const WildPage& op) {
 
 template <class Release>
 void Executor::release(In in, Release&& call) {
+  if (const Holding* held = object({in.slot, 0}); held != nullptr) {  // a crime: the page is the object layer's
+    const Pfn page = machine_->ram().pfn_of(held->address + in.offset);
+    if (page == machine::no_pfn) return skip();
+    begin();
+    call(page, *held);
+    return end();
+  }
   Holding* holding = this->holding(in);
   if (holding == nullptr) return skip();
   drop_reference(*holding, in);
@@ -79,14 +86,8 @@ void Executor::release(In in, Release&& call) {
 // By address: a page of high memory has none.
 template <class Release>
 void Executor::release_at(In in, Release&& call) {
-  if (slots_[in.slot].what == Held::object && objects_ != nullptr) {  // a crime: the pages are the object layer's
-    const std::uint64_t mask = machine_->shape().page_bytes() - 1;
-    begin();
-    call((slots_[in.slot].address + in.offset) & ~mask, slots_[in.slot]);
-    return end();
-  }
   const Holding* holding = this->holding(in);
-  if (holding == nullptr || is_high(frame_of(*holding, in))) return skip();
+  if (holding != nullptr && is_high(frame_of(*holding, in))) return skip();
   release(in, [&](Pfn frame, const Holding& held) { call(machine_->ram().address_of(frame), held); });
 }
 
@@ -163,6 +164,7 @@ void Executor::operator()(const Fill& op) {
   const std::uint32_t frames = op.in.offset == 0 && holding != nullptr ? holding->frames : 1;
   if (holding == nullptr || !exists(frame_of(*holding, op.in), frames)) return skip();
   begin();
+  watch_frames(frame_of(*holding, op.in), frames, subject::Access::write);
   machine_->ram().fill(frame_of(*holding, op.in), frames, std::byte{op.byte.value});
   if (op.in.offset != 0) {
     holding->written = Written::unknown;
@@ -188,6 +190,7 @@ void Executor::operator()(const CheckContents& op) {
   if (part ? holding->part != op.in.offset : holding->references == 0 || holding->written == Written::unknown)
     return skip();
   begin();
+  watch_frames(frame_of(*holding, op.in), part ? 1 : holding->frames, subject::Access::read);
   part ? verify_part(*holding) : verify(*holding);
   end();
 }
@@ -203,6 +206,8 @@ void Executor::operator()(const Poke& op) {
   const Pfn frame = static_cast<Pfn>(address >> shape.page_shift);
   if (frame >= shape.hole_start && frame < shape.hole_end) return skip();
   begin();
+  if (watches_blocks_ && !is_high(frame))
+    watch(machine::Ram::linear_base + static_cast<std::uint64_t>(address), 1, subject::Access::write);
   machine_->ram().frame(frame)[static_cast<std::size_t>(address) & (shape.page_bytes() - 1)] = std::byte{op.byte.value};
   if (frame >= holding->first && frame - holding->first < holding->frames) {
     holding->written = Written::unknown;
