@@ -109,7 +109,16 @@ Ruling Oracle::State::ksize_of_no_object(ContextState& state, const Slot& held) 
   state.flight.unjudged = true;
   using enum ReportKind;
   if (r.in.offset != 0) {
-    if (!watched(piece->checks)) return Ruling::fine;  // answered for the object that lies there
+    const bool in_its_place = address - (piece->address - piece->before) < piece->buffer;
+    if (!watched(piece->checks)) {  // answered for the object that lies there
+      state.flight.unjudged = !in_its_place || index == no_object;
+      return Ruling::fine;
+    }
+    if (in_its_place) {
+      state.flight.must_be_refused = true;
+      state.flight.owe(object_invalid_free, 1, 1);
+      return noticed_if_free(state.flight, "object-invalid-free", frame, what);
+    }
     state.flight.owe(object_invalid_free, 0, 1);
     state.flight.owe(use_after_free, 0, 1);
     return noticed_if_free(state.flight, "object-use-after-free", frame, what);

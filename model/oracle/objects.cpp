@@ -6,7 +6,8 @@
 // refused meanwhile, or the failure was injected (P-SLAB-17).
 //
 // Rulings. Without checks nobody can notice a crime on an object, so it ends the run; but for an address that lies in
-// no slab, which every release finds out. ksize of an address inside an object is answered for the object.
+// no slab, which every release finds out. ksize of an address inside an object is answered for the object, or where
+// checks know its start it is none.
 //
 // Not checked here: which free object is given, colours, which list a slab is on (object_audit.cpp).
 #include <fmt/core.h>
@@ -413,6 +414,9 @@ Ruling Oracle::State::keep_old(ContextState& state, bool in_place) {
 Ruling Oracle::State::judge_ksize(const Event& event, Flight& f) {
   const Slot* held = slot(f.request.in.slot, Held::object);
   if (held == nullptr) return Ruling::fine;
+  if (f.must_be_refused && event.value != 0)
+    return broken("object.size", frame_of(held->address),
+                  fmt::format("ksize of no object's start told {}", event.value));
   const std::uint32_t index = held->address == zero_size_ptr ? no_object : owned(*held);
   if (index == no_object && held->address != zero_size_ptr) return Ruling::fine;  // given up meanwhile
   const std::uint64_t least = index == no_object ? 0 : objects.piece(index).usable;

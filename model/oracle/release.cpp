@@ -20,6 +20,7 @@ struct Oracle::State::Claim {
   unsigned reports_most = 1;
   std::uint32_t object = 0;
   bool leaks = false;                             // the block is lost by design
+  bool last = false;                              // what comes after it is nobody's promise
   bool unowned = false;                           // noticed by the frame's own count, while nobody owns it
   ReasonSet reasons = oracle::reasons(refcount);  // for which it may be called bad: all that hold
 };
@@ -33,6 +34,13 @@ ReasonSet was_compound(Entry entry) {
 }
 
 }  // namespace
+
+// Of the blocks that the layer holds, all but the elements of page pools are slabs; those of K12 say nothing of
+// themselves. While an object is on its way, so may its slab be.
+bool Oracle::State::is_slab(const Object& block) const {
+  return block.layer && has_objects && !buckets && object_ops == 0 &&
+         std::ranges::find(pools, subject::PoolKind::pages, &PoolRecord::kind) == pools.end();
+}
 
 Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, unsigned order, std::uint32_t handle) {
   using enum Claim::Kind;
@@ -72,6 +80,12 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
             .rule = put ? RuleId("put-too-many") : RuleId("interior-free"),
             .unowned = object.serial != handle,
             .reasons = object.compound ? reasons(Claim::refcount, Claim::compound) : reasons(Claim::refcount)};
+  if (object.serial != handle && is_slab(object))
+    return {.kind = crime,
+            .rule = "foreign-free",
+            .reports_most = put || order == object.order ? 1 : many,
+            .last = true,
+            .reasons = reasons(Claim::flags, Claim::mapping)};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
   // put_page of the last reference of a non-compound block would free one frame of it.
@@ -109,6 +123,7 @@ Ruling Oracle::State::call_release(ContextState& state, Pfn frame, unsigned orde
   if (claimed.kind == Claim::Kind::fatal) return fatal(claimed.rule, frame, std::move(what));
   state.flight.owe(claimed.report, 1, claimed.reports_most);
   state.flight.reasons = claimed.reasons;
+  state.flight.last = claimed.last;
   if (claimed.leaks) lose(claimed.object);
   return noticed(state.flight, claimed, frame, std::move(what));
 }
@@ -148,6 +163,7 @@ Ruling Oracle::State::call_release_exact(ContextState& state, const Slot& held, 
     least = std::min(many, least + 1);
     most = std::min(many, most + claimed.reports_most);
     state.flight.reasons |= claimed.reasons;
+    state.flight.last = state.flight.last || claimed.last;
     if (claimed.leaks) lose(claimed.object);
   }
   if (most != 0) state.flight.owe(ReportKind::bad_page, least, most);
