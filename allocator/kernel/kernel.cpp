@@ -45,7 +45,7 @@ bool Kernel::boot_objects() {
       &step);
   faults_.reset(rules_, *this);
   if (step.done) {
-    pages_.register_shrinker(slab_);
+    pages_.register_shrinker(slab_shrinker_);
     if (machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
   }
   return step.done;

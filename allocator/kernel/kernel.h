@@ -211,6 +211,9 @@ class Kernel final : public subject::Pages,
   fault::Injector faults_;
   page::PageAllocator pages_;
   slab::SlabAllocator slab_{machine_, faults_, pages_};
+  page::Shrinker slab_shrinker_{
+      [](void* layer, std::uint32_t pages, gfp_t gfp) { static_cast<slab::SlabAllocator*>(layer)->shrink(pages, gfp); },
+      &slab_};
   slab::PoolAllocator mempools_{machine_, pages_, slab_};
   slab::BucketAllocator buckets_{machine_, faults_, pages_};
   [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);

@@ -39,16 +39,16 @@ std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t ta
 }
 
 void PageAllocator::register_shrinker(Shrinker& shrinker) {
-  shrinker.next_ = shrinkers_;
+  shrinker.next = shrinkers_;
   shrinkers_ = &shrinker;
 }
 
 std::uint32_t PageAllocator::shrink_slab(gfp_t gfp, std::uint32_t target) {
   std::uint32_t freed = 0;
-  for (Shrinker* shrinker = shrinkers_; shrinker != nullptr && freed < target; shrinker = shrinker->next_) {
+  for (Shrinker* shrinker = shrinkers_; shrinker != nullptr && freed < target; shrinker = shrinker->next) {
     const std::uint32_t before = machine::current().reclaimed_slab;
     trace_->shrink_began(gfp);
-    shrinker->shrink(target - freed, gfp);
+    shrinker->shrink(shrinker->layer, target - freed, gfp);
     const std::uint32_t its_pages = machine::current().reclaimed_slab - before;
     trace_->shrink_ended(its_pages);
     freed += its_pages;

@@ -18,18 +18,11 @@
 
 namespace memtorture::page {
 
-class PageAllocator;
-
-class Shrinker {
- public:
-  virtual void shrink(std::uint32_t pages_wanted, subject::gfp_t gfp) = 0;
-
- protected:
-  ~Shrinker() = default;
-
- private:
-  friend class PageAllocator;
-  Shrinker* next_ = nullptr;  // registered after it
+struct Shrinker {
+  using Shrink = void (*)(void* layer, std::uint32_t pages_wanted, subject::gfp_t gfp);
+  Shrink shrink;
+  void* layer;
+  Shrinker* next = nullptr;  // the page layer's: registered before it
 };
 
 }  // namespace memtorture::page

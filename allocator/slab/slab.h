@@ -36,7 +36,7 @@ namespace memtorture::slab {
 using machine::Held;
 using machine::Masked;
 
-class SlabAllocator final : public page::Shrinker {
+class SlabAllocator {
  public:
   SlabAllocator(machine::Machine& machine, fault::Injector& faults, page::PageAllocator& pages)
       : machine_(machine), faults_(faults), pages_(pages) {}
@@ -76,7 +76,7 @@ class SlabAllocator final : public page::Shrinker {
   void start_cpu_timers();
   // For memory pressure: empty slabs are given back, and arrays emptied to make more, until so many pages are free or
   // nothing is left to give. Neither sleeps nor waits for the chain mutex: nothing happens when it is taken.
-  void shrink(std::uint32_t pages_wanted, gfp_t gfp) override;
+  void shrink(std::uint32_t pages_wanted, gfp_t gfp);
   // The same without an end; returns pages freed.
   std::uint64_t shrink_all();
 
