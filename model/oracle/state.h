@@ -230,7 +230,7 @@ struct Oracle::State {
   bool has_linked = false;            // a word with an address was ever stored
   std::vector<std::uint64_t> leaks_told;
   bool has_objects = false, buckets = false;  // is there kmalloc; is it that of 11.5
-  bool blocks_watched = false;               // Oracle::begin_watching
+  bool blocks_watched = false;                // Oracle::begin_watching
   std::int64_t own_objects = 0;      // of the layer itself, beyond what its structures explain (object_audit.cpp)
   unsigned object_ops = 0;           // operations on objects that are in flight
   std::uint64_t object_changes = 0;  // ... and that were begun so far

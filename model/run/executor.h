@@ -80,8 +80,8 @@ class Executor {
   // After start(); without it there are none. debug, view: null when the subject has no such thing.
   void use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view);
   void use_buckets(subject::BucketsView& view) { buckets_view_ = &view; }  // after use_objects()
-  void use_pools(subject::Mempools& pools, subject::MempoolsView* view);  // after use_objects(); view: as there
-  std::span<const machine::Strand> strands();                             // one a program
+  void use_pools(subject::Mempools& pools, subject::MempoolsView* view);   // after use_objects(); view: as there
+  std::span<const machine::Strand> strands();                              // one a program
   machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
 
