@@ -55,7 +55,7 @@ MemPool* PoolAllocator::known(PoolHandle handle) {
 }
 
 bool PoolAllocator::admissible(const subject::PoolSpec& spec) const {
-  if (slab_.chain() == 0 || spec.min_nr < 0) return false;  // kmalloc would have no place for it to lie
+  if (!slab_.is_up() || spec.min_nr < 0) return false;  // kmalloc would have no place for it to lie
   switch (spec.backend.kind) {
     case PoolKind::slab: return spec.backend.what != subject::no_cache;
     case PoolKind::kmalloc: return spec.backend.what != 0;  // ZERO_SIZE_PTR is no element

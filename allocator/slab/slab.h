@@ -82,6 +82,7 @@ class SlabAllocator {
 
   // --- white box ---------------------------------------------------------------------------------------------------
   const Platform& platform() const { return platform_; }
+  bool is_up() const { return up_; }            // booted, from any strand
   CacheHandle chain() const { return chain_; }  // newest cache first, linked by KmemCache::next
   std::byte* at(Address address) const {
     if (address >= image_base) [[unlikely]]
@@ -315,7 +316,7 @@ class SlabAllocator {
   bool up_ = false;
   bool concurrent_ = false;  // several host threads
   unsigned nodes_ = 1, cpus_ = 1;
-  gfp_t thisnode_ = 0;             // GFP_THISNODE where there are nodes
+  gfp_t thisnode_ = 0;                   // GFP_THISNODE where there are nodes
   std::uint64_t kmalloc_max_ = 0;        // 0 until boot
   std::uint64_t kmalloc_quick_max_ = 0;  // ... and for ever where general caches are checked or there are nodes
   Platform platform_;

@@ -80,12 +80,14 @@ Oracle::State::Claim Oracle::State::claim(const Request& request, Pfn frame, uns
             .rule = put ? RuleId("put-too-many") : RuleId("interior-free"),
             .unowned = object.serial != handle,
             .reasons = object.compound ? reasons(Claim::refcount, Claim::compound) : reasons(Claim::refcount)};
+  const bool right_order = put || order == object.order;
   if (object.serial != handle && is_slab(object))
     return {.kind = crime,
             .rule = "foreign-free",
-            .reports_most = put || order == object.order ? 1 : many,
+            .reports_most = right_order ? 1 : many,
             .last = true,
-            .reasons = reasons(Claim::flags, Claim::mapping)};
+            // With a larger order other frames are looked at, too, and called bad for whatever they are.
+            .reasons = right_order ? reasons(Claim::flags, Claim::mapping) : static_cast<ReasonSet>(~0u)};
   if (object.serial != handle) return {.kind = fatal, .rule = "foreign-free"};
   const std::uint32_t index = found.entry.payload();
   // put_page of the last reference of a non-compound block would free one frame of it.

@@ -8,9 +8,9 @@
 // When. To give pages back early is legal and never owed: by the reaper, by kswapd, by a function that frees objects.
 // But a round of direct reclaim that tells no progress is the licence to refuse, or to kill; it may not do so beside
 // slabs without objects. What is demanded is what is certain: slabs of caches that programs made (among kmalloc's
-// objects are the layer's own) and made no pools of, no quarantine, no crime so far, and nobody else in the object layer from the beginning
-// of the round to its end, because he may hold the chain of caches or have an object on its way. Nor is anything owed
-// by a request that holds the chain itself, or whose operation has an object out (krealloc).
+// objects are the layer's own) and made no pools of, no quarantine, no crime so far, and nobody else in the object
+// layer from the beginning of the round to its end, because he may hold the chain of caches or have an object on its
+// way. Nor is anything owed by a request that holds the chain itself, or whose operation has an object out (krealloc).
 //
 // Not checked: how many pages a shrinker is asked for, and how many more it gives; when the reaper comes, and what it
 // takes from arrays (unit tests of allocator/slab have the reference's numbers).
