@@ -88,7 +88,9 @@ TEST(Reclaim, SmallBlockingRequestsSucceedWhilePagesAreReclaimable) {  // 9.4
 
 TEST(Reclaim, KswapdRestoresHigh) {  // P-RECLAIM-6
   Rig rig("toy");
-  run_task(rig, [&] { fill(rig, ClientKind::clean); });
+  rig.alone([&] { fill(rig, ClientKind::clean); });
+  // Once: who goes on beside kswapd may rightly leave less, as long as that is not below LOW.
+  run_task(rig, [&] { (void)rig.kernel.alloc_pages(GFP_ATOMIC | gfp_nowarn, 0); });
   EXPECT_GT(rig.said.kswapd_wakes, 0u);
   EXPECT_TRUE(rig.said.reclaims.empty()) << "ATOMIC requests reclaim nothing themselves";
   for (const auto& zone : rig.kernel.zones()) EXPECT_GT(zone.nr_free_pages, zone.mark_high);
