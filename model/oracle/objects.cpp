@@ -23,7 +23,6 @@ using subject::zero_size_ptr;
 namespace {
 
 constexpr std::uint32_t no_object = ObjectLedger::nobody;
-constexpr std::uint32_t never_for_objects = subject::gfp_highmem | subject::gfp_dma32;
 constexpr std::uint64_t as_it_should_be = ~std::uint64_t{0};
 
 }  // namespace
@@ -447,8 +446,7 @@ Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state
     for (PoolRecord& pool : pools) {
       if (!pool.alive || pool.handle != event.value) continue;
       pool.alive = false;
-      if (pool.smeared != 0)
-        state.flight.owe(ReportKind::object_redzone, 0, static_cast<std::uint8_t>(std::min(pool.smeared, many)));
+      owe_smears(state.flight, pool);
     }
     return Ruling::fine;
   }

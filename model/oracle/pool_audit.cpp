@@ -11,12 +11,6 @@
 
 namespace memtorture::oracle {
 
-namespace {
-
-constexpr std::uint64_t word = 8;
-
-}  // namespace
-
 Ruling Oracle::State::take_stock(subject::MempoolsView& view, Stock& stock) {
   const auto wrong = [&](const PoolRecord& pool, std::string what) {
     return broken("pool.stock", frame_of(pool.handle), fmt::format("pool {:#x}: {}", pool.handle, what));
@@ -49,7 +43,9 @@ Ruling Oracle::State::take_stock(subject::MempoolsView& view, Stock& stock) {
     if (is.waiters != 0) return wrong(pool, fmt::format("{} wait for an element, and nobody asks", is.waiters));
     for (std::size_t i = before; i != stock.elements.size(); ++i) {
       const std::uint64_t address = stock.elements[i].address;
-      if (frame_of(address) == machine::no_pfn || objects.owner(address, word) != ObjectLedger::nobody)
+      const bool in_memory =
+          frame_of(address) != machine::no_pfn && frame_of(address + pool.bytes - 1) != machine::no_pfn;
+      if (!in_memory || objects.owner(address, pool.bytes) != ObjectLedger::nobody)
         return wrong(pool, fmt::format("{:#x} is set aside, and no memory, or somebody's", address));
       if (pool.kind == subject::PoolKind::kmalloc) ++stock.kmalloced;
       if (pool.kind != subject::PoolKind::pages) continue;

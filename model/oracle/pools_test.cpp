@@ -29,7 +29,7 @@ class Pools : public Objects {
     EXPECT_EQ(ask(slot, GFP_KERNEL, of), Ruling::fine) << crime();
     EXPECT_EQ(got(address), Ruling::fine) << why();
   }
-  // The backend asks for pages, and gets none.
+  // The backend asks for pages ...
   Ruling backend(std::uint32_t gfp, std::uint8_t order = 0) {
     Event e = event(EventKind::layer_requests);
     e.gfp = gfp;
@@ -37,15 +37,11 @@ class Pools : public Objects {
     e.value = ~std::uint64_t{0};
     return oracle.on(e);
   }
+  // ... and gets none.
   void backend_refuses(std::uint32_t gfp = added, std::uint8_t order = 0) {
-    Event e = event(EventKind::layer_requests);
-    e.gfp = gfp;
-    e.order = order;
-    e.value = ~std::uint64_t{0};
-    EXPECT_EQ(oracle.on(e), Ruling::fine) << why();
+    EXPECT_EQ(backend(gfp, order), Ruling::fine) << why();
     EXPECT_EQ(told(EventKind::faulted, 0, machine::Site("page.alloc").index()), Ruling::fine);
-    e = event(EventKind::layer_granted);
-    EXPECT_EQ(oracle.on(e), Ruling::fine) << why();
+    EXPECT_EQ(oracle.on(event(EventKind::layer_granted)), Ruling::fine) << why();
   }
   void back(std::uint16_t slot, std::uint16_t of = 0) {
     EXPECT_EQ(call(program::PoolFree{In{slot}, Of{of}}), Ruling::fine) << crime();

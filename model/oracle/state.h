@@ -15,7 +15,7 @@
 //   objects.cpp    kmalloc and objects of caches
 //   object_crimes.cpp   frees that are none
 //   caches.cpp     caches: creation, destruction, shrinking
-//   pools.cpp, pool_audit.cpp   memory pools
+//   pools.cpp, pool_results.cpp, pool_audit.cpp   memory pools
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   bucket_audit.cpp   the same for the buckets of K12
 //   audit.cpp      white-box comparison
@@ -493,6 +493,7 @@ struct Oracle::State {
   Ruling call_pool_create(ContextState&);
   Ruling call_pool_alloc(ContextState&, const PoolRecord&);
   Ruling call_pool_free(ContextState&, PoolRecord&);
+  void owe_smears(Flight&, const PoolRecord&);
   void returns_to_pool(Flight&, const Piece&);
   void one_came_back(PoolRecord&);
   Ruling call_pool_resize(ContextState&, const PoolRecord&);
@@ -555,6 +556,9 @@ inline bool sleepable_at(const Flight& f) { return machine::sleepable(f.preempt_
 inline bool in_interrupt(const Flight& f) {
   return (f.preempt_count & (machine::softirq_mask | machine::hardirq_mask | machine::nmi_mask)) != 0;
 }
+// What a pool adds to the flags of a request when it asks its backend (12.1).
+inline constexpr std::uint32_t pool_adds = subject::gfp_nomemalloc | subject::gfp_noretry | subject::gfp_nowarn;
+inline constexpr std::uint32_t never_for_objects = subject::gfp_highmem | subject::gfp_dma32;  // objects have addresses
 inline bool may_sleep(std::uint32_t gfp) { return (gfp & subject::gfp_wait) != 0; }
 inline bool is_wait_function(Act act) {
   return act == Act::drain_all || act == Act::mutex_lock || act == Act::wait_event || act == Act::might_sleep ||
