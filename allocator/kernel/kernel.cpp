@@ -41,13 +41,11 @@ bool Kernel::boot_objects() {
       [](void* arg) {
         Step& self = *static_cast<Step*>(arg);
         self.done = self.kernel.slab_.boot(self.kernel.bank_);
+        if (self.done) self.kernel.pages_.register_shrinker(self.kernel.slab_shrinker_);
       },
       &step);
   faults_.reset(rules_, *this);
-  if (step.done) {
-    pages_.register_shrinker(slab_shrinker_);
-    if (machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
-  }
+  if (step.done && machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
   return step.done;
 }
 

@@ -90,6 +90,8 @@ class Kernel final : public subject::Pages,
     return pages_.clients().drop(kind, pages);
   }
   void blemish(Pfn page, Blemish kind) override { pages_.blemish(page, kind); }
+  bool register_shrinker(subject::Shrinker& shrinker) override { return pages_.register_shrinker(shrinker); }
+  bool unregister_shrinker(subject::Shrinker& shrinker) override { return pages_.unregister_shrinker(shrinker); }
 
   // --- subject::PagesView -------------------------------------------------------------------------------------------
   std::span<const subject::ZoneInfo> zones() override;
@@ -211,7 +213,7 @@ class Kernel final : public subject::Pages,
   fault::Injector faults_;
   page::PageAllocator pages_;
   slab::SlabAllocator slab_{machine_, faults_, pages_};
-  page::Shrinker slab_shrinker_{
+  subject::Shrinker slab_shrinker_{
       [](void* layer, std::uint32_t pages, gfp_t gfp) { static_cast<slab::SlabAllocator*>(layer)->shrink(pages, gfp); },
       &slab_};
   slab::PoolAllocator mempools_{machine_, pages_, slab_};

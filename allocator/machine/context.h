@@ -7,13 +7,14 @@
 // A function that needs preemption off takes `const Pinned&`, one that needs interrupts off takes `const Masked&`:
 // what the kernel writes under "CONTEXT:" is a parameter here, and forgetting it does not compile.
 //
-// Not checked here: that a program's counts are balanced at its end; the oracle does that from the events.
+// A strand that ends unbalanced says so only if its body asks (exit_strand): bodies of daemons are ours.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <utility>
 
+#include "allocator/machine/lock_class.h"
 #include "allocator/machine/report.h"
 #include "allocator/machine/site.h"
 #include "allocator/machine/types.h"
@@ -21,6 +22,7 @@
 namespace memtorture::machine {
 
 class Machine;
+struct LockWatch;
 
 inline constexpr std::uint32_t preempt_offset = 1;
 inline constexpr std::uint32_t softirq_offset = 0x100;
@@ -48,6 +50,9 @@ struct Context {
   std::uint32_t reclaimed_slab = 0;  // pages of slabs that it gave back so far (K26: reclaim_state); wraps
   bool alone = true;                 // engine: nobody else can run, or nobody wants to decide: points pass
   std::uint32_t quota = 0;           // engine: points left before it wants to look at the step budget
+  std::uint32_t entered_with = 0;    // engine: preempt_count of its first instruction
+  LockSet held = 0;                  // classes of the locks that it holds
+  LockWatch* watch = nullptr;        // engine: what is seen of the order of locks; null: nobody looks
   // Visits of each site during this operation; they saturate. As many counters as fill whole cache lines.
   std::array<std::uint16_t, (site_count + 31) / 32 * 32> visits{};
 
@@ -94,6 +99,8 @@ void sleep_jiffies(Jiffies jiffies);  // msleep and congestion_wait; reports whe
 Jiffies jiffies_now();
 [[noreturn]] void panic(PanicKind kind);  // the run of this machine ends here
 void report(const Report& report);        // printk of the debug code; any context
+// The last thing of a body: reports what it leaves off balance and restores counts and flag. Locks stay taken.
+void exit_strand();
 
 // --- preemption, interrupts, softirqs ------------------------------------------------------------------------------
 inline void preempt_disable() { current().preempt_count += preempt_offset; }
@@ -101,9 +108,13 @@ void preempt_enable(Site site = "preempt.enable");  // a preemption point when t
 inline IrqFlag local_irq_save() {                   // returns what to give to restore
   return std::exchange(current().irqs, IrqFlag::off);
 }
+[[gnu::cold]] void note_unmasked();  // interrupts or softirqs come on again while locks are held (lock_watch.h)
 inline void local_irq_restore(IrqFlag before, Site site = "irq.enable") {
   current().irqs = before;
-  if (before == IrqFlag::on) point(site);
+  if (before != IrqFlag::on) return;
+  if (current().held != 0) [[unlikely]]
+    note_unmasked();
+  point(site);
 }
 void local_bh_disable();
 void local_bh_enable(Site site = "bh.enable");

@@ -8,37 +8,46 @@
 
 #include <atomic>
 #include <cstdint>
-#include <string_view>
 
 #include "allocator/machine/context.h"
+#include "allocator/machine/lock_watch.h"
 
 namespace memtorture::machine {
 
-class LockClass {
- public:
-  consteval explicit LockClass(std::string_view name) : name_(name) {}
-  constexpr std::string_view name() const { return name_; }
-
- private:
-  std::string_view name_;
-};
-
 class SpinLock {  // raw form: disables preemption. Any context but NMI.
  public:
-  explicit constexpr SpinLock(const LockClass& lock_class) : class_(&lock_class) {}
+  explicit constexpr SpinLock(LockClass lock_class) : class_(lock_class) {}
   void lock(Site site);
   void unlock(Site site);
-  bool try_lock();
+  bool try_lock();  // no point: who does not wait gives nobody the chance to move
+  // ... with interrupts off, or softirqs off, meanwhile. Not lock_bh where interrupts are off (domain.md 1.5).
+  IrqFlag lock_irqsave(Site site) {
+    const IrqFlag before = local_irq_save();
+    lock(site);
+    return before;
+  }
+  void unlock_irqrestore(IrqFlag before, Site site) {
+    unlock(site);
+    local_irq_restore(before);
+  }
+  void lock_bh(Site site) {
+    local_bh_disable();
+    lock(site);
+  }
+  void unlock_bh(Site site) {
+    unlock(site);
+    local_bh_enable();
+  }
   bool is_locked() const { return owner_.load(std::memory_order_relaxed) != no_context; }
-  const LockClass& lock_class() const { return *class_; }
+  LockClass lock_class() const { return class_; }
   void reset() {
     owner_.store(no_context, std::memory_order_relaxed);
     depth_ = 0;
   }
 
  private:
-  const LockClass* class_;
   std::atomic<ContextId> owner_{no_context};
+  LockClass class_;
   std::uint8_t depth_ = 0;  // recursions that were reported and granted
 };
 
@@ -84,9 +93,11 @@ class WaitQueue {  // wait: sleepable process context. wake: any context but NMI
 
 class Mutex {  // sleepable process context only; not recursive; the owner unlocks
  public:
+  explicit constexpr Mutex(LockClass lock_class) : class_(lock_class) {}
   void lock(Site site = "mutex.acquire");
   bool try_lock();  // any context but NMI; neither sleeps nor is a point
   void unlock(Site site = "mutex.release");
+  bool is_mine() const { return owner_.load(std::memory_order_relaxed) == current().id; }
   void reset() {
     owner_.store(no_context, std::memory_order_relaxed);
     queue_.reset();
@@ -94,6 +105,7 @@ class Mutex {  // sleepable process context only; not recursive; the owner unloc
 
  private:
   std::atomic<ContextId> owner_{no_context};
+  LockClass class_;
   WaitQueue queue_;
 };
 

@@ -4,6 +4,7 @@
 // and not on how large the machine is. Several machines can live in one process (one per host thread at a time).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,6 +27,9 @@ class Witness {
   virtual void reported(const Context&, const Report&) = 0;  // printk
   virtual void slept(const Context&) = 0;                    // really gave up the CPU inside a sleeping function
   virtual void panicked(const Context&, PanicKind) {}        // the last words of a run
+  // For the first time in this run (of this CPU, on the thread engine) a lock of that class is about to be taken while
+  // `under` are held, or taken or kept in a way `use` (LockUse). Only what is new is told.
+  virtual void locked(const Context&, LockClass, [[maybe_unused]] LockSet under, [[maybe_unused]] std::uint8_t use) {}
 };
 
 // One strand of execution. body(arg) runs on the machine in the given context; handlers run when delivered, or when
@@ -103,6 +107,10 @@ class Machine {
   Chooser* chooser() { return chooser_; }
   bool may_depart() const { return may_depart_; }  // false: there is no run, or its chooser takes every default
 
+  // Off: nobody is told of the order of locks in runs to come, and looking costs nothing. On at first.
+  void watch_locks(bool on) { watches_locks_ = on; }
+  LockWatch* lock_watch(unsigned cpu) { return watches_locks_ ? &lock_watches_[concurrent() ? cpu : 0] : nullptr; }
+
   static bool concurrent();  // true on the thread engine: memory is really shared between host threads
 
  private:
@@ -111,6 +119,8 @@ class Machine {
   Witness* witness_ = nullptr;
   Chooser* chooser_ = nullptr;
   bool may_depart_ = false;
+  bool watches_locks_ = true;
+  std::array<LockWatch, cpus_max> lock_watches_;
   std::vector<Strand> daemons_;
   std::unique_ptr<Engine> engine_;
 };

@@ -6,6 +6,8 @@
 // daemons are idle.
 #pragma once
 
+#include <algorithm>
+
 #include "allocator/machine/engine.h"
 #include "allocator/machine/machine.h"
 
@@ -25,6 +27,7 @@ void Machine::boot(const Shape& shape, Witness& witness) {
 RunResult Machine::run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits) {
   chooser_ = &engine_->chooser_in_charge(chooser);
   may_depart_ = chooser_->may_depart();
+  if (watches_locks_) std::fill_n(lock_watches_.begin(), concurrent() ? shape_.cpus : 1, LockWatch{});
   const RunResult result = engine_->run(strands, chooser, limits);
   chooser_ = nullptr;
   may_depart_ = false;

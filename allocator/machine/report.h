@@ -27,6 +27,9 @@ enum class ReportKind : std::uint8_t {
   preempt_underflow,   // preempt_enable without preempt_disable
   lock_recursion,      // the owner takes its spinlock or mutex again
   lock_unowned,        // unlock by somebody else, or of a free lock
+  bh_enable,           // softirqs are enabled where interrupts are off (1.5)
+  exit_atomic,         // a strand ends with another preempt_count, or interrupt flag, than it began with
+  exit_locked,         // ... with a lock in hand
   poison,              // pfn: a free page was written to (20.4)
   oom_kill,            // the OOM killer chose a victim
   split_misuse,        // pfn: split_page of a compound or free page
@@ -81,6 +84,9 @@ inline constexpr ReportRow report_table[] = {
     {"preempt-underflow", Severity::bug, "WARNING: preempt_count underflow"},
     {"lock-recursion", Severity::bug, "BUG: spinlock recursion on CPU#"},
     {"lock-unowned", Severity::bug, "BUG: spinlock already unlocked on CPU#"},
+    {"bh-enable", Severity::bug, "WARNING: at kernel/softirq: local_bh_enable with interrupts off"},
+    {"exit-atomic", Severity::bug, "huh, entered with another preempt_count than exited with: "},
+    {"exit-locked", Severity::bug, "BUG: lock held at task exit time! "},
     {"poison", Severity::bug, "pagealloc: memory corruption"},
     {"oom-kill", Severity::note, " invoked oom-killer: gfp_mask="},
     {"split-misuse", Severity::bug, "kernel BUG at mm/page_alloc: split_page"},

@@ -5,7 +5,7 @@
 //   free.cpp       references, freeing, bad pages            pcp.cpp      per-CPU lists
 //   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd, OOM killer
 //   clients.cpp    who holds reclaimable pages                setup.cpp    boot, watermarks
-//   slab_mark.cpp  pages of a slab                             shrinker.h   other layers that can give pages back
+//   slab_mark.cpp  pages of a slab
 //
 // Locks, outermost first: Pcp::lock > Zone::lock; Clients::lock alone. All are taken with interrupts off, none is held
 // over a call that may sleep. Every structure is empty or consistent while no lock is held, so an interrupt that
@@ -22,9 +22,9 @@
 #include "allocator/boot/bank.h"
 #include "allocator/fault/injector.h"
 #include "allocator/machine/machine.h"
+#include "allocator/machine/rw_semaphore.h"
 #include "allocator/page/buddy.h"
 #include "allocator/page/clients.h"
-#include "allocator/page/shrinker.h"
 #include "allocator/page/watermark.h"
 #include "allocator/page/zonelist.h"
 
@@ -89,8 +89,8 @@ class PageAllocator {
   std::uint64_t min_free_kbytes() const { return min_free_kbytes_.get(); }
 
   // --- for reclaim --------------------------------------------------------------------------------------------------
-  // Between boot and the first run; until the next boot.
-  void register_shrinker(Shrinker& shrinker);
+  bool register_shrinker(subject::Shrinker& shrinker);  // as subject::Pages says
+  bool unregister_shrinker(subject::Shrinker& shrinker);
   subject::PagesTrace& trace() { return *trace_; }
 
  private:
@@ -124,6 +124,7 @@ class PageAllocator {
   std::uint32_t try_to_free_pages(const Request& request);
   std::uint32_t shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target);
   std::uint32_t shrink_slab(gfp_t gfp, std::uint32_t target);
+  void unlist(subject::Shrinker& shrinker);
   void wake_all_kswapd(const Request& request);
   void wakeup_kswapd(unsigned nid, unsigned order);
   static void kswapd(void* node);
@@ -176,7 +177,8 @@ class PageAllocator {
   Zonelists zonelists_;
   Node node_[machine::nodes_max] = {};
   std::atomic<bool> oom_busy_{false};
-  Shrinker* shrinkers_ = nullptr;
+  subject::Shrinker* shrinkers_ = nullptr;
+  machine::RwSemaphore shrinker_rwsem_{machine::LockClass("shrinker_rwsem")};  // the list of them
   machine::Machine* machine_ = nullptr;
   fault::Injector* faults_ = nullptr;
   subject::PagesTrace* trace_ = nullptr;

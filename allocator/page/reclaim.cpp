@@ -3,7 +3,8 @@
 // What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
 // __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and
 // P-GFP-9 hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
-// Clients come first; what they leave of the batch other layers are asked for (shrinker.h), who need nothing for it.
+// Clients come first; what they leave of the batch other layers are asked for (subject::Shrinker), who need nothing for
+// it.
 //
 // Not modelled: LRU ageing, priorities, writeback that takes time. A round frees up to reclaim_batch pages at once.
 #include "allocator/page/page_alloc.h"
@@ -38,21 +39,43 @@ std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t ta
   return freed;
 }
 
-void PageAllocator::register_shrinker(Shrinker& shrinker) {
+bool PageAllocator::register_shrinker(subject::Shrinker& shrinker) {
+  if (!shrinker_rwsem_.write()) return false;
+  unlist(shrinker);
   shrinker.next = shrinkers_;
   shrinkers_ = &shrinker;
+  shrinker_rwsem_.end_write();
+  return true;
 }
 
+bool PageAllocator::unregister_shrinker(subject::Shrinker& shrinker) {
+  if (!shrinker_rwsem_.write()) return false;
+  unlist(shrinker);
+  shrinker_rwsem_.end_write();
+  return true;
+}
+
+void PageAllocator::unlist(subject::Shrinker& shrinker) {
+  for (subject::Shrinker** link = &shrinkers_; *link != nullptr; link = &(*link)->next) {
+    if (*link != &shrinker) continue;
+    *link = shrinker.next;
+    return;
+  }
+}
+
+// Whoever changes the list keeps us out; then there is something to be had next time.
 std::uint32_t PageAllocator::shrink_slab(gfp_t gfp, std::uint32_t target) {
   std::uint32_t freed = 0;
-  for (Shrinker* shrinker = shrinkers_; shrinker != nullptr && freed < target; shrinker = shrinker->next) {
+  if (!shrinker_rwsem_.try_read()) return freed;
+  for (subject::Shrinker* shrinker = shrinkers_; shrinker != nullptr && freed < target; shrinker = shrinker->next) {
     const std::uint32_t before = machine::current().reclaimed_slab;
     trace_->shrink_began(gfp);
-    shrinker->shrink(shrinker->layer, target - freed, gfp);
+    shrinker->shrink(shrinker->owner, target - freed, gfp);
     const std::uint32_t its_pages = machine::current().reclaimed_slab - before;
     trace_->shrink_ended(its_pages);
     freed += its_pages;
   }
+  shrinker_rwsem_.end_read();
   return freed;
 }
 

@@ -24,6 +24,7 @@ void PageAllocator::boot(machine::Machine& machine, boot::Bank& bank, fault::Inj
   oom_busy_.store(false, std::memory_order_relaxed);
   clients_.boot();
   shrinkers_ = nullptr;
+  shrinker_rwsem_.reset();
   bank.reset();
   map_.boot(bank, boot::MemoryMap(shape), shared_ ? MemMap::Validity::eager : MemMap::Validity::lazy);
 

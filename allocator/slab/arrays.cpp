@@ -64,7 +64,7 @@ bool SlabAllocator::enable_arrays(KmemCache& cache, gfp_t gfp) {
   return true;
 }
 
-Address SlabAllocator::new_array(std::uint32_t limit, std::uint32_t batchcount, const machine::LockClass& lock_class,
+Address SlabAllocator::new_array(std::uint32_t limit, std::uint32_t batchcount, machine::LockClass lock_class,
                                  unsigned node, gfp_t gfp) {
   const Address address = kmalloc(ArrayCache::bytes_for(limit), gfp, static_cast<int>(node));
   if (address == 0) return 0;
@@ -76,7 +76,7 @@ Address SlabAllocator::new_array(std::uint32_t limit, std::uint32_t batchcount, 
 // 0: something could not be had, and nothing is left of the rest.
 Address SlabAllocator::new_list3(const KmemCache& cache, unsigned node, gfp_t gfp) {
   List3 draft;
-  const auto part = [&](std::uint32_t limit, const machine::LockClass& lock_class) {
+  const auto part = [&](std::uint32_t limit, machine::LockClass lock_class) {
     return new_array(limit, batchcount_unused, lock_class, node, gfp);
   };
   bool complete = true;

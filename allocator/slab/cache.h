@@ -42,12 +42,12 @@ inline constexpr std::uint32_t batchcount_unused = 0xbaadf00d;
 // Free buffers, hottest on top. A CPU's own array is used by that CPU with interrupts off; the lock is for those who
 // reach over to drain it (README, "Why an array has a lock"). A shared array is under its node's list_lock, an alien
 // array under its own lock.
-struct ArrayCache {
+struct alignas(Address) ArrayCache {
   machine::SpinLock lock;
   std::uint32_t avail = 0, limit, batchcount;
   std::uint32_t touched = 0;  // used since the reaper last looked
 
-  ArrayCache(const machine::LockClass& lock_class, std::uint32_t limit_, std::uint32_t batchcount_)
+  ArrayCache(machine::LockClass lock_class, std::uint32_t limit_, std::uint32_t batchcount_)
       : lock(lock_class), limit(limit_), batchcount(batchcount_) {}
   Address* entry() { return reinterpret_cast<Address*>(this + 1); }
   void push(Address buffer) { entry()[avail++] = buffer; }

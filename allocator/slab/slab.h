@@ -207,7 +207,7 @@ class SlabAllocator {
 
   // arrays.cpp
   bool enable_arrays(KmemCache& cache, gfp_t gfp);
-  Address new_array(std::uint32_t limit, std::uint32_t batchcount, const machine::LockClass& lock_class, unsigned node,
+  Address new_array(std::uint32_t limit, std::uint32_t batchcount, machine::LockClass lock_class, unsigned node,
                     gfp_t gfp);
   Address new_list3(const KmemCache& cache, unsigned node, gfp_t gfp);
   void free_array(Address array);
@@ -323,7 +323,7 @@ class SlabAllocator {
   KmemCache* cache_cache_ = nullptr;
   KmemCache* general_[2][size_classes_max] = {};  // plain, DMA
   CacheHandle chain_ = 0;
-  machine::Mutex chain_mutex_;
+  machine::Mutex chain_mutex_{machine::LockClass("cache_chain")};
   std::uint8_t cpu_node_[machine::cpus_max] = {};
   std::uint8_t reap_node_[machine::cpus_max] = {};  // whose alien array the CPU's reaper empties next
   std::atomic<std::uint64_t> slab_pages_[2] = {};

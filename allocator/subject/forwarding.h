@@ -46,6 +46,8 @@ class ForwardingPages : public Pages {
   }
   std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override { return inner_.client_drop(kind, pages); }
   void blemish(Pfn page, Blemish kind) override { inner_.blemish(page, kind); }
+  bool register_shrinker(Shrinker& shrinker) override { return inner_.register_shrinker(shrinker); }
+  bool unregister_shrinker(Shrinker& shrinker) override { return inner_.unregister_shrinker(shrinker); }
 
  protected:
   Pages& inner_;

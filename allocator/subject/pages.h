@@ -31,6 +31,23 @@ enum class ClientKind : std::uint8_t {
 inline constexpr std::string_view client_names[] = {"clean", "dirty", "anon", "process"};
 inline constexpr unsigned client_kinds = std::size(client_names);
 
+// What can give memory back when it is short (K26: struct shrinker, domain.md 9.3). It is called by direct reclaim and
+// by kswapd, in process context, under no lock but that of the list (for reading), with PF_MEMALLOC set and with the
+// flags of the request that is served. With __GFP_FS it may wait for locks of its owner's; without, whoever waits for
+// memory may hold them. It must not ask for memory. Pages may come from any zone, and more of them than were wanted.
+//
+// How many came back is not what the shrinker says but what its context counted while it ran
+// (Context::reclaimed_slab): what another context gives back meanwhile is not this round's progress, and what follows
+// from giving one slab back (its descriptor may have been the last object of another) is.
+//
+// Not modelled: the arithmetic of shrink_slab, which asks caches of objects for a share by age.
+struct Shrinker {
+  using Shrink = void (*)(void* owner, std::uint32_t pages_wanted, gfp_t gfp);
+  Shrink shrink = nullptr;
+  void* owner = nullptr;
+  Shrinker* next = nullptr;  // the subject's: registered before it
+};
+
 class Pages {
  public:
   virtual ~Pages() = default;
@@ -59,6 +76,11 @@ class Pages {
   virtual std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) = 0;
   virtual std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) = 0;
   virtual void blemish(Pfn page, Blemish kind) = 0;
+  // Sleepable process context, not from within a shrinker. The record is the subject's until it is unregistered, or the
+  // next boot. False: the caller may not sleep, and would have to; nothing has changed. Registered twice, or not at
+  // all: nothing happens.
+  virtual bool register_shrinker(Shrinker& shrinker) = 0;
+  virtual bool unregister_shrinker(Shrinker& shrinker) = 0;
 };
 
 // A zone as the subject publishes it (/proc/zoneinfo), and its structures for white-box audits. Quiescent use only.

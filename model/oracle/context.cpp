@@ -1,7 +1,6 @@
 // Contexts: who may sleep, what is balanced, and the program's own locks (domain.md 1.3-1.8).
 //
-// Not checked: held-lock graphs (P-CTX-7) and stale CPU numbers (P-CTX-9) are not visible in events; deadlock and
-// livelock are the engine's verdicts.
+// Not checked: stale CPU numbers (P-CTX-9) are not visible in events; deadlock and livelock are the engine's verdicts.
 #include <fmt/core.h>
 
 #include "model/oracle/state.h"
@@ -58,14 +57,23 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
     case Act::spin_unlock:
     case Act::mutex_unlock: {
       const bool mutex = f.request.act == Act::mutex_unlock;
+      const Ruling ruling = !mutex && f.request.count == spin_bh ? unmasks_softirqs(f) : Ruling::fine;
       std::uint8_t& holder = (mutex ? mutex_holder : spin_holder)[f.request.byte & 3];
       if (holder != index + 1) {
         f.owe(ReportKind::lock_unowned, 0, 1);
       } else if (mutex || --spin_depth[f.request.byte & 3] == 0) {
         holder = 0;  // from the call on: the next holder's result may come before this one's
       }
-      return Ruling::fine;
+      return ruling;
     }
+    case Act::spin_unlock_unheld:
+    case Act::mutex_unlock_unheld:
+      f.owe(ReportKind::lock_unowned, first_crime.rule.empty() ? 1 : 0, 1);  // a recursion that was granted is undone
+      return crime("lock-misuse", machine::no_pfn,
+                   fmt::format("lock {} is released by who has not got it", f.request.byte));
+    case Act::shrinker: ++shrinkers; return call_shrinker(f);
+    case Act::do_exit: return call_exit(f, contexts[index]);
+    case Act::bh_enable: return unmasks_softirqs(f);
     case Act::processor_id:
       if (atomic) return Ruling::fine;
       f.owe(ReportKind::processor_id, 1, 1);
@@ -78,21 +86,48 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
   }
 }
 
+// What bh_enable might run may not run here (1.5).
+Ruling Oracle::State::unmasks_softirqs(Flight& f) {
+  if (f.irqs == IrqFlag::on && (f.preempt_count & machine::hardirq_mask) == 0) return Ruling::fine;
+  f.owe(ReportKind::bh_enable, 1, 1);
+  return crime("bh-enable", machine::no_pfn, "softirqs are enabled where interrupts are off");
+}
+
+// A strand that ends: as it began, and with empty hands.
+Ruling Oracle::State::call_exit(Flight& f, const ContextState& state) {
+  const bool counts = f.preempt_count != state.entered_count || f.irqs != state.entered_irqs;
+  f.owe(ReportKind::exit_atomic, counts ? 1 : 0, counts ? 1 : 0);
+  f.owe(ReportKind::exit_locked, f.held != 0 ? 1 : 0, f.held != 0 ? 1 : 0);
+  if (!counts && f.held == 0) return Ruling::fine;
+  return crime("unbalanced-exit", machine::no_pfn,
+               fmt::format("preempt_count {:#x}, interrupts {}, {} classes of locks held", f.preempt_count,
+                           f.irqs == IrqFlag::off ? "off" : "on", std::popcount(f.held)));
+}
+
 // P-CTX-3: what the call is for changes, nothing else.
 Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
   std::uint32_t right = f.preempt_count;
   IrqFlag irqs = f.irqs;
   switch (f.request.act) {
-    case Act::preempt_disable:
-    case Act::spin_lock: right += machine::preempt_offset; break;
-    case Act::preempt_enable:
-    case Act::spin_unlock: right -= machine::preempt_offset; break;
+    case Act::preempt_disable: right += machine::preempt_offset; break;
+    case Act::preempt_enable: right -= machine::preempt_offset; break;
+    case Act::spin_trylock: right += event.value != 0 ? machine::preempt_offset : 0; break;
+    case Act::spin_lock:
+      right += machine::preempt_offset + (f.request.count == spin_bh ? machine::softirq_offset : 0);
+      if (f.request.count == spin_irqsave) irqs = IrqFlag::off;
+      break;
+    case Act::spin_unlock:
+      right -= machine::preempt_offset + (f.request.count == spin_bh ? machine::softirq_offset : 0);
+      if (f.request.count == spin_irqsave) irqs = event.irqs;  // as below
+      break;
+    case Act::do_exit: return Ruling::fine;  // the machine puts everything right
     case Act::bh_disable: right += machine::softirq_offset; break;
     case Act::bh_enable: right -= machine::softirq_offset; break;
     case Act::irq_save: irqs = IrqFlag::off; break;
     case Act::irq_restore: irqs = event.irqs; break;  // to whatever it was before: the program's nesting
     default: break;
   }
+  if (event.held != f.held && enters_allocator(f.request.act)) return locks_left(event, f);
   if (event.preempt_count == right && event.irqs == irqs) return Ruling::fine;
   const bool lock_trouble = f.reports_used && (f.seen[static_cast<unsigned>(ReportKind::lock_recursion)] |
                                                f.seen[static_cast<unsigned>(ReportKind::lock_unowned)] |

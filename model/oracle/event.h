@@ -53,8 +53,10 @@ enum class EventKind : std::uint8_t {
   fs_called,
   oom_killed,  // value = pages of the victim
   panicked,    // detail = PanicKind; the last event of the run
-  left,        // context `who` has ended; preempt_count etc. as in call
-  quiet,       // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
+  locked,  // detail = LockClass that is about to be taken, or is kept; value = classes under it, value2 = LockUse: only
+           // what this run (on threads: this CPU) has not seen yet
+  left,    // context `who` has ended; preempt_count etc. as in call
+  quiet,   // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
 };
 
 // What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
@@ -73,6 +75,7 @@ struct Event {
   std::uint32_t preempt_count = 0;
   std::uint64_t value = 0;
   std::uint64_t value2 = 0;
+  machine::LockSet held = 0;  // by the context, at that instant
   friend bool operator==(const Event&, const Event&) = default;
 };
 

@@ -88,6 +88,9 @@ Ruling Oracle::State::on_layer_requests(const Event& event, ContextState& state,
                           .order = event.order,
                           .node = static_cast<std::int8_t>(static_cast<std::int64_t>(event.value)),
                           .gfp = event.gfp});
+  if (event.held != 0) {
+    if (const Ruling ruling = layer_under_locks(event, f); ruling == Ruling::broken) return ruling;
+  }
   const Ruling ruling = call_alloc(event, f);
   allocating.push_back(static_cast<std::uint8_t>(index));
   if (allocating.size() > 1) after_change();

@@ -89,7 +89,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   ++run;
   serial = 0;
   for_each_context([](ContextState& state) {  // those of the last run
-    state.draining = state.shrinking = false;
+    state.draining = state.shrinking = state.entered = false;
     state.flight.active = false;
     state.flight.request.act = Act::none;
     state.outer.clear();
@@ -109,6 +109,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   shrinkers = 0;
   shrinks = 0;
   spin_holder = mutex_holder = spin_depth = {};
+  locks.begin();
   over = panicked = false;
   who = machine::no_context;
   op = 0;
@@ -148,6 +149,7 @@ Ruling Oracle::State::on(const Event& event) {
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   who = event.who;
   op = event.op;
+  if (event.kind == EventKind::locked) return on_locked(event);  // in the middle of whatever it is that needs the lock
   const unsigned index = index_of(event.who);
   ContextState& state = contexts[index];
   if (state.draining && event.kind != EventKind::drained) settle_drain(state);
@@ -203,6 +205,7 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::panicked:
       if (event.detail == static_cast<std::uint8_t>(machine::PanicKind::cache_create)) return on_cache_panic(state);
       return on_panic(event, state.flight);
+    case EventKind::locked: break;  // above
     case EventKind::left:
       for (unsigned lock = 0; lock != program::locks_max; ++lock) {
         if (spin_holder[lock] == index + 1) spin_holder[lock] = spin_depth[lock] = 0;
@@ -241,6 +244,11 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
                               f.task_flags));
   }
   f.open(event);
+  if (!state.entered) {
+    state.entered = true;
+    state.entered_count = event.preempt_count;
+    state.entered_irqs = event.irqs;
+  }
   const unsigned index = index_of(event.who);
   if (index < contexts_used && event.op < the_case->programs[index].ops.size()) {
     f.request = request_of(the_case->programs[index].ops[event.op]);
@@ -251,6 +259,9 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   const Act act = f.request.act;
   if (act == Act::none) return Ruling::fine;
+  if (event.held != 0) {
+    if (const Ruling ruling = request_under_locks(event, f); ruling == Ruling::broken) return ruling;
+  }
   if (on_objects(act)) {
     state.object = {.changes = ++object_changes, .alone = object_ops == 0};
     if (shrinkers == 0) state.object.moves = objects_moves();
@@ -398,6 +409,15 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
         spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         ++spin_depth[f.request.byte & 3];
         break;
+      case Act::spin_trylock:
+        if (event.value == 0) break;
+        spin_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
+        spin_depth[f.request.byte & 3] = 1;
+        break;
+      case Act::mutex_trylock:
+        if (event.value != 0) mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
+        break;
+      case Act::shrinker: --shrinkers; break;
       case Act::mutex_lock:
         // Who may not sleep does not get a mutex that is held; that he asked was the crime.
         if (mutex_holder[f.request.byte & 3] == 0 || machine::sleepable(f.preempt_count, f.irqs))

@@ -29,8 +29,8 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
     }
   }
   // What a program's own locks and counts say outside of the allocator is between the program and the machine.
-  const bool machines_own =
-      kind == ReportKind::lock_recursion || kind == ReportKind::lock_unowned || kind == ReportKind::preempt_underflow;
+  const bool machines_own = kind == ReportKind::lock_recursion || kind == ReportKind::lock_unowned ||
+                            kind == ReportKind::preempt_underflow || kind == ReportKind::bh_enable;
   if (machines_own && !(f.active && enters_allocator(f.request.act))) return Ruling::fine;
   const bool allocating_now = f.active && allocates(f.request.act);
   switch (kind) {

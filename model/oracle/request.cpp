@@ -30,8 +30,9 @@ struct Translate {
     r.act = act;
     r.in = in;
   }
-  void lock(Act act, Lock which) {
+  void lock(Act act, Lock which, SpinForm form = spin_plain) {
     r.act = act;
+    r.count = form;
     r.byte = which.value;
   }
 
@@ -214,6 +215,22 @@ struct Translate {
   void operator()(const LocalBhEnable&) { r.act = Act::bh_enable; }
   void operator()(const SpinLockOp& o) { lock(Act::spin_lock, o.lock); }
   void operator()(const SpinUnlockOp& o) { lock(Act::spin_unlock, o.lock); }
+  void operator()(const SpinLockIrqsave& o) { lock(Act::spin_lock, o.lock, spin_irqsave); }
+  void operator()(const SpinUnlockIrqrestore& o) { lock(Act::spin_unlock, o.lock, spin_irqsave); }
+  void operator()(const SpinLockBh& o) { lock(Act::spin_lock, o.lock, spin_bh); }
+  void operator()(const SpinUnlockBh& o) { lock(Act::spin_unlock, o.lock, spin_bh); }
+  void operator()(const SpinTrylock& o) { lock(Act::spin_trylock, o.lock); }
+  void operator()(const MutexTrylock& o) { lock(Act::mutex_trylock, o.lock); }
+  void operator()(const SpinUnlockUnheld& o) { lock(Act::spin_unlock_unheld, o.lock); }
+  void operator()(const MutexUnlockUnheld& o) { lock(Act::mutex_unlock_unheld, o.lock); }
+  void operator()(const RcuReadLock&) { r.act = Act::preempt_disable; }  // classic: no more than that
+  void operator()(const RcuReadUnlock&) { r.act = Act::preempt_enable; }
+  void operator()(const RegisterShrinker& o) {
+    lock(Act::shrinker, o.lock);
+    r.count = 1;
+  }
+  void operator()(const UnregisterShrinker& o) { lock(Act::shrinker, o.lock); }
+  void operator()(const DoExit&) { r.act = Act::do_exit; }
   void operator()(const MutexLockOp& o) { lock(Act::mutex_lock, o.lock); }
   void operator()(const MutexUnlockOp& o) { lock(Act::mutex_unlock, o.lock); }
   void operator()(const WaitEvent&) { r.act = Act::wait_event; }

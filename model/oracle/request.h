@@ -41,6 +41,12 @@ enum class Act : std::uint8_t {
   bh_enable,
   spin_lock,
   spin_unlock,
+  spin_trylock,
+  mutex_trylock,
+  spin_unlock_unheld,
+  mutex_unlock_unheld,
+  shrinker,  // registers or unregisters one
+  do_exit,
   mutex_lock,
   mutex_unlock,
   wait_event,
@@ -65,6 +71,8 @@ enum class Act : std::uint8_t {
   pool_free,
 };
 
+enum SpinForm : std::uint32_t { spin_plain, spin_irqsave, spin_bh };
+
 inline constexpr std::uint16_t no_slot = 0xffff;
 
 struct Request {
@@ -78,10 +86,10 @@ struct Request {
   std::uint32_t gfp = 0;
   std::uint64_t number = 0;  // bytes, count, or offset (two's complement)
   // Objects and caches.
-  std::uint16_t of = no_slot;    // the cache or pool; or what a link leads to
-  std::uint32_t count = 0;       // pools: min_nr; their kind is `byte`, and a block's order `order`
-  bool zeroed = false;           // what comes has to be
-  bool overflows = false;        // the product of an array's count and size
+  std::uint16_t of = no_slot;  // the cache or pool; or what a link leads to
+  std::uint32_t count = 0;     // pools: min_nr; their kind is `byte`, and a block's order `order`; spinlocks: SpinForm
+  bool zeroed = false;         // what comes has to be
+  bool overflows = false;      // the product of an array's count and size
   std::uint32_t slab_flags = 0;  // cache_create; the byte of its constructor is `byte`
   std::uint64_t align = 0;
 };

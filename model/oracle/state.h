@@ -8,6 +8,7 @@
 //   placement.cpp  per-CPU lists
 //   reports.cpp    which report is owed
 //   context.cpp    sleeping, balance, locks
+//   lock_rules.cpp, lock_order.cpp   which locks may be waited for under which
 //   reclaim.cpp    reclaim, clients, OOM
 //   kswapd.cpp     what a woken kswapd owes
 //   layers.cpp     requests of other layers
@@ -32,6 +33,7 @@
 
 #include "model/oracle/entitlement.h"
 #include "model/oracle/ledger.h"
+#include "model/oracle/lock_order.h"
 #include "model/oracle/object_ledger.h"
 #include "model/oracle/request.h"
 #include "model/oracle/rules.h"
@@ -82,6 +84,7 @@ struct FlightState {
   std::uint8_t cpu = 0;
   IrqFlag irqs = IrqFlag::on;
   std::uint32_t preempt_count = 0, task_flags = 0;
+  LockSet held = 0;  // at the call
 
   // Allocation. gfp as the allocator sees it (masked); stages as of the moment when the request was opened.
   std::uint32_t gfp = 0;
@@ -141,6 +144,7 @@ struct Flight : FlightState {
     irqs = event.irqs;
     preempt_count = event.preempt_count;
     task_flags = static_cast<std::uint32_t>(event.value2);
+    held = event.held;
   }
   void use_reports() {
     if (reports_used) return;
@@ -176,7 +180,10 @@ struct ContextState {
   ObjectFlight object;
   bool shrinking = false;          // looks for pages of slabs to give back
   std::uint32_t shrunk_pages = 0;  // ... and gave back so many
-  bool draining = false;           // a daemon that has announced a page that leaves a list; the page may be on its way
+  bool entered = false;            // its first operation was called, with ...
+  std::uint32_t entered_count = 0;
+  IrqFlag entered_irqs = IrqFlag::on;
+  bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
   std::vector<Flight> outer;               // what it was doing when a layer began a request of its own
   std::vector<Limbo> limbo;                // what its release in flight gave up
@@ -244,6 +251,7 @@ struct Oracle::State {
   unsigned kswapds_started = 0;  // nodes whose kswapd was ever woken in this run
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
+  LockOrder locks;
   bool over = false;
   bool panicked = false;      // legally: nothing more is checked
   unsigned daemons_used = 0;  // by index: those that the machine can have
@@ -393,7 +401,16 @@ struct Oracle::State {
   // context.cpp
   Ruling call_context(const Event&, Flight&, unsigned index);
   Ruling judge_balance(const Event&, Flight&);
+  Ruling unmasks_softirqs(Flight&);
+  Ruling call_exit(Flight&, const ContextState&);
   Ruling on_slept(const Event&, Flight&);
+  Ruling lock_ruling(const std::optional<LockOrder::Trouble>&);
+  Ruling on_locked(const Event&);
+  Ruling waits_for_reclaim(const Event&, Flight&, std::uint32_t gfp);
+  Ruling request_under_locks(const Event&, Flight&);
+  Ruling call_shrinker(Flight&);
+  Ruling layer_under_locks(const Event&, Flight&);
+  Ruling locks_left(const Event&, const Flight&);
   Ruling atomic_call(Flight&, unsigned least_sleeping, unsigned most_sleeping);
 
   // reclaim.cpp

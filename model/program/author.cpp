@@ -126,8 +126,8 @@ bool Author::perform(Action action) {
       if (is_task() && sections_ < 3) scope();
       return is_task() && sections_ < 3;
     case Action::mutex:
-      if (is_sleepable() && !has_lock_) mutex();
-      return is_sleepable() && !has_lock_;
+      if (is_sleepable()) mutex();
+      return is_sleepable();
     case Action::sleep:
       if (is_sleepable()) sleep();
       return is_sleepable();

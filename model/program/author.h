@@ -48,6 +48,7 @@ enum class Action : std::uint8_t {
 inline constexpr std::size_t actions = 29;
 inline constexpr std::size_t first_object_action = 20;
 
+inline constexpr std::uint8_t filesystem_mutex = locks_max - 1;
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
 
 struct CacheBook {  // a cache, as its users know it
@@ -147,7 +148,9 @@ class Author {
   void whole_again();
   void section();
   void scope();
+  void spin_section();
   void mutex();
+  void filesystem();
   void sleep();
 
   subject::gfp_t gfp(std::uint8_t order, Form form);
@@ -217,11 +220,11 @@ class Author {
   std::vector<Block> owned_;
   std::vector<OwnObject> objects_;
   std::vector<Cache> caches_;
-  std::vector<Pool> pools_;    // its own; others are in style_
-  std::set<Slot> handed_out_;  // caches and pools of which another program has objects
-  unsigned atomic_depth_ = 0;  // sections with preemption, softirqs or interrupts off
-  unsigned sections_ = 0;      // of any kind: how deep
-  bool has_lock_ = false;      // holds a spinlock or mutex: takes no second one, so there is no order to get wrong
+  std::vector<Pool> pools_;                        // its own; others are in style_
+  std::set<Slot> handed_out_;                      // caches and pools of which another program has objects
+  unsigned atomic_depth_ = 0;                      // sections with preemption, softirqs or interrupts off
+  unsigned sections_ = 0;                          // of any kind: how deep
+  std::uint8_t spin_floor_ = 0, mutex_floor_ = 0;  // the first lock that may be taken under what is held
   bool irqs_off_ = false;
 };
 

@@ -1,6 +1,7 @@
 // What each action writes. Flags and sizes are drawn with a bias to where allocators go wrong, and so that most runs do
 // not end early: a request that may not fail is rare where memory is scarce.
 #include <algorithm>
+#include <utility>
 
 #include "model/program/author.h"
 #include "model/program/random_parts.h"
@@ -267,23 +268,44 @@ void Author::inside(const Op& enter, const Op& leave, bool atomic) {
   emit(leave);
 }
 
-// Tasks, softirqs and hardirqs each have spinlocks of their own: no handler spins on what it interrupted.
 void Author::section() {
-  if (program().kind == machine::ContextKind::hardirq) return look();
   const std::uint32_t dice = random_.below(100);
-  if (dice < 30) return inside(PreemptDisable{}, PreemptEnable{}, true);
-  if (dice < 60 && !irqs_off_) {
+  if (dice < 45) return spin_section();
+  if (program().kind == machine::ContextKind::hardirq) return look();
+  if (dice < 60) return inside(PreemptDisable{}, PreemptEnable{}, true);
+  if (dice < 68) return inside(RcuReadLock{}, RcuReadUnlock{}, true);
+  if (dice < 86 && !irqs_off_) {
     irqs_off_ = true;
     inside(LocalIrqSave{}, LocalIrqRestore{}, true);
     irqs_off_ = false;
     return;
   }
-  if (dice < 75 && is_task() && !irqs_off_) return inside(LocalBhDisable{}, LocalBhEnable{}, true);
-  if (has_lock_) return inside(PreemptDisable{}, PreemptEnable{}, true);
-  const Lock lock{static_cast<std::uint8_t>(is_task() ? random_.below(2) : 2)};
-  has_lock_ = true;
-  inside(SpinLockOp{lock}, SpinUnlockOp{lock}, true);
-  has_lock_ = false;
+  if (is_task() && !irqs_off_) return inside(LocalBhDisable{}, LocalBhEnable{}, true);
+  inside(PreemptDisable{}, PreemptEnable{}, true);
+}
+
+// The rules that keep spinlocks innocent: they nest in the order of their numbers. l0 and l1 are for tasks; l2 is for
+// softirqs too, so tasks take it with softirqs off; l3 is for everybody, so only a hardirq may take it as it is.
+void Author::spin_section() {
+  using machine::ContextKind;
+  const ContextKind kind = program().kind;
+  const std::uint8_t first = kind == ContextKind::task ? 0 : kind == ContextKind::softirq ? 2 : 3;
+  const std::uint8_t least = std::max(first, spin_floor_);
+  if (least >= locks_max) return look();
+  const Lock lock{static_cast<std::uint8_t>(least + random_.below(locks_max - least))};
+  const std::uint8_t floor_before = std::exchange(spin_floor_, static_cast<std::uint8_t>(lock.value + 1));
+  if (lock.value == 3 && (kind != ContextKind::hardirq || random_.percent(30))) {
+    const bool before = std::exchange(irqs_off_, true);
+    inside(SpinLockIrqsave{lock}, SpinUnlockIrqrestore{lock}, true);
+    irqs_off_ = before;
+  } else if (lock.value == 2 && is_task() && !irqs_off_) {
+    inside(SpinLockBh{lock}, SpinUnlockBh{lock}, true);
+  } else if (random_.percent(15)) {
+    inside(SpinTrylock{lock}, SpinUnlockOp{lock}, true);
+  } else {
+    inside(SpinLockOp{lock}, SpinUnlockOp{lock}, true);
+  }
+  spin_floor_ = floor_before;
 }
 
 void Author::scope() {
@@ -294,11 +316,32 @@ void Author::scope() {
   }
 }
 
+// Mutexes nest in the order of their numbers, too. The last one is a filesystem's: its shrinker takes it, so it is held
+// over requests that forbid filesystems, and over nothing that waits for other locks.
 void Author::mutex() {
-  const Lock lock{static_cast<std::uint8_t>(random_.below(locks_max))};
-  has_lock_ = true;
-  inside(MutexLockOp{lock}, MutexUnlockOp{lock}, false);
-  has_lock_ = false;
+  if (random_.percent(20)) return filesystem();
+  if (mutex_floor_ >= filesystem_mutex) return;
+  const Lock lock{static_cast<std::uint8_t>(mutex_floor_ + random_.below(filesystem_mutex - mutex_floor_))};
+  const std::uint8_t floor_before = std::exchange(mutex_floor_, static_cast<std::uint8_t>(lock.value + 1));
+  if (random_.percent(15)) {
+    inside(MutexTrylock{lock}, MutexUnlockOp{lock}, false);
+  } else {
+    inside(MutexLockOp{lock}, MutexUnlockOp{lock}, false);
+  }
+  mutex_floor_ = floor_before;
+}
+
+void Author::filesystem() {
+  const Lock lock{filesystem_mutex};
+  if (random_.percent(50)) return random_.percent(70) ? emit(RegisterShrinker{lock}) : emit(UnregisterShrinker{lock});
+  const bool by_scope = random_.percent(50);
+  if (by_scope) emit(NofsSave{});
+  emit(MutexLockOp{lock});
+  for (std::uint32_t i = 0, n = random_.below(4); i < n; ++i)
+    own({.in = {granted(0, by_scope ? GFP_KERNEL : subject::GFP_NOFS)}});
+  if (random_.percent(30)) emit(CondResched{});
+  emit(MutexUnlockOp{lock});
+  if (by_scope) emit(NofsRestore{});
 }
 
 void Author::sleep() {

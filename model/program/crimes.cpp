@@ -1,6 +1,7 @@
 #include "model/program/crimes.h"
 
 #include <span>
+#include <utility>
 
 #include "model/program/op_table.h"
 #include "model/program/random_parts.h"
@@ -113,6 +114,56 @@ void lock_twice(Author& a) {
   a.emit(SpinLockOp{{1}});
   a.emit(SpinUnlockOp{{1}});
 }
+void locks_in_both_orders(Author& a) {
+  const Lock outer{static_cast<std::uint8_t>(a.random().below(locks_max))};
+  const Lock inner{static_cast<std::uint8_t>((outer.value + 1 + a.random().below(locks_max - 1)) % locks_max)};
+  for (const auto& [first, second] : {std::pair{outer, inner}, std::pair{inner, outer}}) {
+    a.emit(SpinLockIrqsave{first});
+    a.emit(SpinLockOp{second});
+    a.emit(SpinUnlockOp{second});
+    a.emit(SpinUnlockIrqrestore{first});
+  }
+}
+void mutexes_in_both_orders(Author& a) {
+  for (const auto& [first, second] : {std::pair{Lock{0}, Lock{1}}, std::pair{Lock{1}, Lock{0}}}) {
+    a.emit(MutexLockOp{first});
+    a.emit(MutexLockOp{second});
+    a.emit(MutexUnlockOp{second});
+    a.emit(MutexUnlockOp{first});
+  }
+}
+// Of a lock that handlers may take; whether one of them does is the case's luck.
+void lock_without_mask(Author& a) {
+  const Lock lock{static_cast<std::uint8_t>(2 + a.random().below(2))};
+  a.emit(SpinLockOp{lock});
+  a.emit(SpinUnlockOp{lock});
+}
+void reclaim_recursion(Author& a) {
+  const Lock lock{filesystem_mutex};
+  if (a.random().percent(70)) a.emit(RegisterShrinker{lock});
+  a.emit(MutexLockOp{lock});
+  if (a.random().percent(40)) a.emit(RegisterShrinker{lock});
+  a.granted(0, GFP_KERNEL);
+  a.emit(MutexUnlockOp{lock});
+}
+void softirqs_on_while_masked(Author& a) {
+  a.emit(LocalBhDisable{});
+  a.emit(LocalIrqSave{});
+  a.emit(LocalBhEnable{});
+  a.emit(LocalIrqRestore{});
+}
+void release_unheld(Author& a) {
+  const Lock lock{static_cast<std::uint8_t>(a.random().below(locks_max))};
+  if (a.random().percent(50)) return a.emit(SpinUnlockUnheld{lock});
+  a.emit(MutexUnlockUnheld{lock});
+}
+void exit_off_balance(Author& a) {
+  static constexpr std::size_t openers[] = {op_index<PreemptDisable>(), op_index<LocalIrqSave>(),
+                                            op_index<LocalBhDisable>(), op_index<SpinLockOp>(),
+                                            op_index<RcuReadLock>()};
+  a.emit(default_op(one_of(openers, a.random())));
+  a.emit(DoExit{});
+}
 void sleep_in_handler(Author& a) { a.granted(0, GFP_KERNEL); }
 void enter_from_nmi(Author& a) {
   switch (a.random().below(5)) {
@@ -129,7 +180,10 @@ constexpr Crime anywhere[] = {double_free,  interior_free, wrong_order,    wild_
                               put_freed,    put_wild,      split_compound, split_freed,  blemish_then_free,
                               poke_outside, poke_freed,    forget,         high_address, compound_exact,
                               no_such_zone, nofail_atomic, two_mobilities, read_freed,   split_wrongly};
-constexpr Crime in_tasks[] = {sleep_preempt_off, sleep_irqs_off, sleep_locked, unpinned_cpu, lock_twice};
+constexpr Crime in_tasks[] = {sleep_preempt_off,      sleep_irqs_off,    sleep_locked,
+                              unpinned_cpu,           lock_twice,        locks_in_both_orders,
+                              mutexes_in_both_orders, lock_without_mask, reclaim_recursion,
+                              release_unheld,         exit_off_balance,  softirqs_on_while_masked};
 
 }  // namespace
 

@@ -158,8 +158,21 @@ struct LocalBhDisable { bool operator==(const LocalBhDisable&) const = default; 
 struct LocalBhEnable { bool operator==(const LocalBhEnable&) const = default; MT_OP("local_bh_enable", "undo one local_bh_disable") };
 struct SpinLockOp { Lock lock; bool operator==(const SpinLockOp&) const = default; MT_OP("spin_lock", "take one of the program's spinlocks", &SpinLockOp::lock) };
 struct SpinUnlockOp { Lock lock; bool operator==(const SpinUnlockOp&) const = default; MT_OP("spin_unlock", "release it", &SpinUnlockOp::lock) };
+struct SpinLockIrqsave { Lock lock; bool operator==(const SpinLockIrqsave&) const = default; MT_OP("spin_lock_irqsave", "the same with interrupts off meanwhile", &SpinLockIrqsave::lock) };
+struct SpinUnlockIrqrestore { Lock lock; bool operator==(const SpinUnlockIrqrestore&) const = default; MT_OP("spin_unlock_irqrestore", "undo one spin_lock_irqsave", &SpinUnlockIrqrestore::lock) };
+struct SpinLockBh { Lock lock; bool operator==(const SpinLockBh&) const = default; MT_OP("spin_lock_bh", "the same with softirqs off meanwhile", &SpinLockBh::lock) };
+struct SpinUnlockBh { Lock lock; bool operator==(const SpinUnlockBh&) const = default; MT_OP("spin_unlock_bh", "undo one spin_lock_bh", &SpinUnlockBh::lock) };
+struct SpinTrylock { Lock lock; bool operator==(const SpinTrylock&) const = default; MT_OP("spin_trylock", "take it if nobody has it; spin_unlock releases it", &SpinTrylock::lock) };
 struct MutexLockOp { Lock lock; bool operator==(const MutexLockOp&) const = default; MT_OP("mutex_lock", "take one of the program's mutexes", &MutexLockOp::lock) };
 struct MutexUnlockOp { Lock lock; bool operator==(const MutexUnlockOp&) const = default; MT_OP("mutex_unlock", "release it", &MutexUnlockOp::lock) };
+struct MutexTrylock { Lock lock; bool operator==(const MutexTrylock&) const = default; MT_OP("mutex_trylock", "take it if nobody has it; mutex_unlock releases it", &MutexTrylock::lock) };
+struct SpinUnlockUnheld { Lock lock; bool operator==(const SpinUnlockUnheld&) const = default; MT_OP("spin_unlock_unheld", "release a spinlock that this program does not have (a crime)", &SpinUnlockUnheld::lock) };
+struct MutexUnlockUnheld { Lock lock; bool operator==(const MutexUnlockUnheld&) const = default; MT_OP("mutex_unlock_unheld", "the same for a mutex", &MutexUnlockUnheld::lock) };
+struct RcuReadLock { bool operator==(const RcuReadLock&) const = default; MT_OP("rcu_read_lock", "a read-side section begins") };
+struct RcuReadUnlock { bool operator==(const RcuReadUnlock&) const = default; MT_OP("rcu_read_unlock", "undo one rcu_read_lock") };
+struct RegisterShrinker { Lock lock; bool operator==(const RegisterShrinker&) const = default; MT_OP("register_shrinker", "a filesystem's shrinker that takes a mutex, unless the request forbids filesystems", &RegisterShrinker::lock) };
+struct UnregisterShrinker { Lock lock; bool operator==(const UnregisterShrinker&) const = default; MT_OP("unregister_shrinker", "it is not called any more", &UnregisterShrinker::lock) };
+struct DoExit { bool operator==(const DoExit&) const = default; MT_OP("do_exit", "the program ends here, and what it has open stays open (a crime if anything is)") };
 struct WaitEvent { Lock queue; bool operator==(const WaitEvent&) const = default; MT_OP("wait_event", "sleep until woken", &WaitEvent::queue) };
 struct WakeUp { Lock queue; bool operator==(const WakeUp&) const = default; MT_OP("wake_up", "wake every sleeper", &WakeUp::queue) };
 struct SmpProcessorId { bool operator==(const SmpProcessorId&) const = default; MT_OP("smp_processor_id", "ask for the CPU number") };
@@ -182,17 +195,18 @@ struct Forget { In in; bool operator==(const Forget&) const = default;
 #undef MT_OP
 // clang-format on
 
-using Op =
-    std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
-                 AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
-                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
-                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
-                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink,
-                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, PoolCreateSlab, PoolCreateKmalloc,
-                 PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable,
-                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp, MutexLockOp,
-                 MutexUnlockOp, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
-                 NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+using Op = std::variant<
+    AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages, AllocPagesExact,
+    WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull, GetPage, PutPage, SplitPage,
+    PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages, DrainAllPages, NrFreePages,
+    SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode, Kcalloc, Krealloc, Ksize, Kfree, Kzfree,
+    KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc,
+    CacheFree, PoolCreateSlab, PoolCreateKmalloc, PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link,
+    PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp,
+    SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
+    MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock, RegisterShrinker,
+    UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
+    NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

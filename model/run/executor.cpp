@@ -9,13 +9,13 @@
 namespace memtorture::run {
 
 using machine::IrqFlag;
+using machine::LockClass;
 using machine::no_pfn;
 using machine::Pfn;
 using oracle::EventKind;
 
 namespace {
 
-constexpr machine::LockClass program_lock{"program"};
 constexpr std::size_t stamp_bytes = sizeof(std::uint64_t);
 
 bool inline_judgement() { return !machine::Machine::concurrent(); }
@@ -30,8 +30,10 @@ std::uint32_t add_references(Holding& holding, int change) {
 Executor::Executor(Tape& tape, oracle::Oracle& oracle)
     : tape_(tape),
       oracle_(oracle),
-      spinlocks_{machine::SpinLock(program_lock), machine::SpinLock(program_lock), machine::SpinLock(program_lock),
-                 machine::SpinLock(program_lock)} {
+      spinlocks_{machine::SpinLock(LockClass("program.spin0")), machine::SpinLock(LockClass("program.spin1")),
+                 machine::SpinLock(LockClass("program.spin2")), machine::SpinLock(LockClass("program.spin3"))},
+      mutexes_{machine::Mutex(LockClass("program.mutex0")), machine::Mutex(LockClass("program.mutex1")),
+               machine::Mutex(LockClass("program.mutex2")), machine::Mutex(LockClass("program.mutex3"))} {
   static_assert(program::locks_max == 4);
 }
 
@@ -81,6 +83,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   for (auto& lock : spinlocks_) lock.reset();
   for (auto& mutex : mutexes_) mutex.reset();
   for (auto& queue : queues_) queue.reset();
+  for (std::size_t i = 0; i != shrinkers_.size(); ++i) shrinkers_[i] = {.shrink = &shrink, .owner = &mutexes_[i]};
 }
 
 std::span<const machine::Strand> Executor::strands() { return strands_; }
@@ -103,6 +106,7 @@ void Executor::run_program(void* arg) {
   for (const program::Op& op : ops) {
     machine::begin_operation(index++);
     std::visit(self, op);
+    if (std::holds_alternative<program::DoExit>(op)) break;
   }
   machine::begin_operation(index);
   self.undo_all(self.nesting());
@@ -302,10 +306,13 @@ void Executor::undo(const Opened& opened) {
   machine::Context& me = machine::current();
   const auto restore_flag = [&](std::uint32_t flag) { me.flags = (me.flags & ~flag) | opened.flags; };
   switch (opened.what) {
-    case Open::preempt: return machine::preempt_enable();
+    case Open::preempt:
+    case Open::rcu: return machine::preempt_enable();
     case Open::irq: return machine::local_irq_restore(opened.irqs);
     case Open::bh: return machine::local_bh_enable();
     case Open::spin: return spinlocks_[opened.lock].unlock("lock.release");
+    case Open::spin_irq: return spinlocks_[opened.lock].unlock_irqrestore(opened.irqs, "lock.release");
+    case Open::spin_bh: return spinlocks_[opened.lock].unlock_bh("lock.release");
     case Open::mutex: return mutexes_[opened.lock].unlock();
     case Open::noio: return restore_flag(machine::pf_noio);
     case Open::nofs: return restore_flag(machine::pf_nofs);

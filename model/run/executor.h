@@ -55,7 +55,7 @@ struct Holding {  // one slot
 std::uint32_t add_references(Holding& holding, int change);
 
 // What a context has open, innermost last.
-enum class Open : std::uint8_t { preempt, irq, bh, spin, mutex, noio, nofs, noreclaim };
+enum class Open : std::uint8_t { preempt, rcu, irq, bh, spin, spin_irq, spin_bh, mutex, noio, nofs, noreclaim };
 struct Opened {
   Open what;
   std::uint8_t lock;
@@ -141,6 +141,8 @@ class Executor {
   bool too_deep();  // skipped: what is opened could not be undone
   void open(Open what, std::uint8_t lock, machine::IrqFlag irqs = machine::IrqFlag::on, std::uint32_t flags = 0);
   void enter_scope(Open what, std::uint32_t flag);
+  bool has_open(Open what, std::uint8_t lock);
+  static void shrink(void* mutex, std::uint32_t pages_wanted, subject::gfp_t gfp);
 
   // Objects (executor_objects.cpp).
   Holding* object(program::In in);  // null: the slot holds none
@@ -248,6 +250,19 @@ class Executor {
   MT_EXECUTE(LocalBhEnable);
   MT_EXECUTE(SpinLockOp);
   MT_EXECUTE(SpinUnlockOp);
+  MT_EXECUTE(SpinLockIrqsave);
+  MT_EXECUTE(SpinUnlockIrqrestore);
+  MT_EXECUTE(SpinLockBh);
+  MT_EXECUTE(SpinUnlockBh);
+  MT_EXECUTE(SpinTrylock);
+  MT_EXECUTE(MutexTrylock);
+  MT_EXECUTE(SpinUnlockUnheld);
+  MT_EXECUTE(MutexUnlockUnheld);
+  MT_EXECUTE(RcuReadLock);
+  MT_EXECUTE(RcuReadUnlock);
+  MT_EXECUTE(RegisterShrinker);
+  MT_EXECUTE(UnregisterShrinker);
+  MT_EXECUTE(DoExit);
   MT_EXECUTE(MutexLockOp);
   MT_EXECUTE(MutexUnlockOp);
   MT_EXECUTE(WaitEvent);
@@ -298,6 +313,7 @@ class Executor {
   std::array<machine::SpinLock, program::locks_max> spinlocks_;
   std::array<machine::Mutex, program::locks_max> mutexes_;
   std::array<machine::WaitQueue, program::locks_max> queues_;
+  std::array<subject::Shrinker, program::locks_max> shrinkers_;  // one a mutex
 };
 
 }  // namespace memtorture::run

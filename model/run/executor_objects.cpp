@@ -214,7 +214,9 @@ void Executor::operator()(const Krealloc& op) {
       live && address != 0 && address != subject::zero_size_ptr && in_memory(address, op.bytes.value) && old.bytes != 0;
   if (moved_contents) tell_object_contents(address, damage_of(old, address, op.bytes.value));
   if (address == 0 && live) add_references(*held, 1);
-  granted_object(op.out, address, {op.bytes.value, (op.gfp.bits & subject::gfp_zero) != 0 && old.bytes == 0});
+  // An object of 0 bytes (buckets have such) brings along what lies in it.
+  const bool nothing_moved = old.address == subject::zero_size_ptr;
+  granted_object(op.out, address, {op.bytes.value, (op.gfp.bits & subject::gfp_zero) != 0 && nothing_moved});
 }
 
 // --- release ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // A history as text: the program as it happened, its results as comments.
 #include <fmt/format.h>
 
+#include <bit>
 #include <iterator>
 
 #include "model/program/op_table.h"
@@ -117,6 +118,15 @@ std::string left_text(const Event& event) {  // 255: that many or more
   return event.detail == 0 ? "" : fmt::format(", {} free objects left", event.detail);
 }
 
+std::string lock_text(const Event& event) {
+  std::string under;
+  for (machine::LockSet left = event.value; left != 0; left &= left - 1) {
+    const unsigned lock = static_cast<unsigned>(std::countr_zero(left));
+    under += fmt::format("{}{}", under.empty() ? "" : ", ", machine::LockClass::at(lock).name());
+  }
+  return fmt::format("waits for {} under {}", machine::LockClass::at(event.detail).name(), under);
+}
+
 std::string nested_text(const Case& the_case, const Event& event) {
   const auto frame = [&] { return frame_name(the_case.shape, event.pfn); };
   const auto client = [&] { return subject::client_names[event.detail]; };
@@ -152,6 +162,7 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::fs_called: return "calls a filesystem";
     case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
     case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
+    case EventKind::locked: return event.value != 0 ? lock_text(event) : "";
     case EventKind::left: return "end";
     case EventKind::layer_released:
     case EventKind::quiet: break;

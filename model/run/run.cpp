@@ -132,7 +132,8 @@ void Session::conclude(const Case& the_case, const RunResult& result) {
 
 // A program that recursed on its own locks, or slept where it must not, has itself to thank if nothing moves any more.
 bool Session::brought_it_on_itself() const {
-  constexpr std::string_view lock_crimes[] = {"lock-misuse", "sleep-in-atomic", "preempt-underflow"};
+  constexpr std::string_view lock_crimes[] = {"lock-misuse",     "sleep-in-atomic",   "preempt-underflow", "lock-order",
+                                              "lock-interrupts", "reclaim-recursion", "unbalanced-exit"};
   return std::ranges::find(lock_crimes, oracle_.crime().rule) != std::end(lock_crimes);
 }
 

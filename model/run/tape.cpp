@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/oracle/lock_order.h"
+
 namespace memtorture::run {
 
 using oracle::EventKind;
@@ -29,7 +31,13 @@ std::vector<Tape::Logged>& Tape::log_of(ContextId who) {
 
 Event Tape::here(EventKind kind) {
   const machine::Context& me = machine::current();
-  return {.kind = kind, .cpu = me.cpu, .who = me.id, .irqs = me.irqs, .op = me.op, .preempt_count = me.preempt_count};
+  return {.kind = kind,
+          .cpu = me.cpu,
+          .who = me.id,
+          .irqs = me.irqs,
+          .op = me.op,
+          .preempt_count = me.preempt_count,
+          .held = me.held};
 }
 
 void Tape::emit(const Event& event) {
@@ -105,6 +113,14 @@ void Tape::reported(const machine::Context& context, const machine::Report& repo
   outcome_->object_reports.back().details.cache = {};
 }
 
+void Tape::locked(const machine::Context&, machine::LockClass taken, machine::LockSet under, std::uint8_t use) {
+  Event event = here(EventKind::locked);
+  event.detail = static_cast<std::uint8_t>(taken.index());
+  event.value = under;
+  event.value2 = use;
+  emit(event);
+}
+
 void Tape::slept(const machine::Context&) { emit(here(EventKind::slept)); }
 
 void Tape::panicked(const machine::Context&, machine::PanicKind kind) {
@@ -137,6 +153,14 @@ void Tape::reclaim_began(subject::gfp_t gfp) {
   Event event = here(EventKind::reclaim_began);
   event.gfp = gfp;
   emit(event);
+  machine::current().held |= oracle::reclaim_level(gfp).bit();  // what is taken from here on is taken inside
+}
+
+void Tape::reclaim_ended(std::uint32_t freed) {
+  constexpr machine::LockSet levels = machine::LockClass("reclaim").bit() | machine::LockClass("io_reclaim").bit() |
+                                      machine::LockClass("fs_reclaim").bit();
+  machine::current().held &= ~levels;
+  valued(oracle::EventKind::reclaim_ended, freed);
 }
 
 // Free buffers that the request could have been served from instead: on the lists of the node and in its shared array.

@@ -40,6 +40,8 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void reported(const machine::Context& context, const machine::Report& report) override;
   void slept(const machine::Context& context) override;
   void panicked(const machine::Context& context, machine::PanicKind kind) override;
+  void locked(const machine::Context& context, machine::LockClass taken, machine::LockSet under,
+              std::uint8_t use) override;
   // subject::PagesTrace
   void parked(Pfn page, unsigned cpu) override { placed(oracle::EventKind::parked, page, cpu); }
   void refilled(Pfn page, unsigned cpu) override { placed(oracle::EventKind::refilled, page, cpu); }
@@ -51,7 +53,7 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
     client(oracle::EventKind::client_released, kind, page);
   }
   void reclaim_began(subject::gfp_t gfp) override;
-  void reclaim_ended(std::uint32_t freed) override { valued(oracle::EventKind::reclaim_ended, freed); }
+  void reclaim_ended(std::uint32_t freed) override;
   void kswapd_woken(unsigned node) override { valued(oracle::EventKind::kswapd_woken, node); }
   void io_started() override { valued(oracle::EventKind::io_started, 0); }
   void fs_called() override { valued(oracle::EventKind::fs_called, 0); }

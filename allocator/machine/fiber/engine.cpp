@@ -48,6 +48,7 @@ Fiber& Engine::add(const machine::Strand& strand) {
   Fiber& fiber = *pool_[index];
   static_cast<Context&>(fiber) =
       Context{.machine = &machine_, .id = strand.id, .kind = strand.kind, .cpu = strand.cpu, .flags = strand.flags};
+  fiber.watch = machine_.lock_watch(strand.cpu);
   if (fiber.fresh) fiber::make(fiber, stacks_[index], &Engine::entry);
   fiber.strand = strand;
   fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
@@ -311,7 +312,7 @@ void Engine::take(const Option& option) {
 void Engine::deliver(Fiber& handler) {
   Fiber* const under = tops_[handler.cpu];
   handler.under = under;
-  handler.preempt_count = (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
+  handler.preempt_count = handler.entered_with = (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
   handler.irqs = handler.kind == ContextKind::softirq ? IrqFlag::on : IrqFlag::off;
   handler.life = Life::ready;
   enter_cpu(handler);

@@ -82,7 +82,7 @@ class FiberEngine : public testing::Test {
   std::vector<Strand> strands_;
 };
 
-constexpr LockClass test_class{"test"};
+constexpr LockClass test_class{"test.a"};
 
 TEST_F(FiberEngine, RunsToCompletionInFileOrderByDefault) {
   add(0, [&] {
@@ -265,7 +265,7 @@ TEST_F(FiberEngine, SleepingInAtomicContextIsReportedAndNotDone) {
 }
 
 TEST_F(FiberEngine, MutexesHandOverAndDeadlockIsAVerdict) {
-  Mutex first, second;
+  Mutex first{LockClass("test.m")}, second{LockClass("test.m")};
   const ContextId a = add(0, [&] {
     first.lock();
     point("page.free");

@@ -11,6 +11,7 @@ void SpinLock::lock(Site site) {
   point(site);
   Context& me = current();
   me.preempt_count += preempt_offset;
+  note_acquire(class_);
   Engine& engine = this_machine().engine();
   for (;;) {
     const ContextId owner = owner_.load(std::memory_order_relaxed);
@@ -27,6 +28,7 @@ void SpinLock::lock(Site site) {
 bool SpinLock::try_lock() {
   if (is_locked()) return false;
   current().preempt_count += preempt_offset;
+  note_acquire(class_, false);
   owner_.store(current().id, std::memory_order_relaxed);
   return true;
 }
@@ -39,6 +41,7 @@ void SpinLock::unlock(Site site) {
     return report({.kind = ReportKind::lock_unowned});
   } else {
     owner_.store(no_context, std::memory_order_relaxed);
+    note_release(class_);
     if (!me.alone) this_machine().engine().released(*this);
   }
   me.preempt_count -= preempt_offset;
@@ -81,9 +84,11 @@ void Mutex::lock(Site site) {
   const ContextId me = current().id;
   if (me != no_context && owner_.load(std::memory_order_relaxed) == me)  // outside of a run nobody else is there
     return report({.kind = ReportKind::lock_recursion});
+  note_acquire(class_);
   while (owner_.load(std::memory_order_relaxed) != no_context) {
-    if (!sleepable(current().preempt_count, current().irqs)) return;  // reported above; waiting here would be for ever
-    if (!may_give_up_cpu("sched.sleep")) return;
+    // Reported above; waiting here would be for ever.
+    if (!sleepable(current().preempt_count, current().irqs) || !may_give_up_cpu("sched.sleep"))
+      return note_release(class_);
     // At that point the owner may have unlocked: asleep after its wake-up nobody would wake us.
     if (owner_.load(std::memory_order_relaxed) != no_context) queue_.sleep();
   }
@@ -92,6 +97,7 @@ void Mutex::lock(Site site) {
 
 bool Mutex::try_lock() {
   if (owner_.load(std::memory_order_relaxed) != no_context) return false;
+  note_acquire(class_, false);
   owner_.store(current().id, std::memory_order_relaxed);
   return true;
 }
@@ -99,6 +105,7 @@ bool Mutex::try_lock() {
 void Mutex::unlock(Site site) {
   if (owner_.load(std::memory_order_relaxed) != current().id) return report({.kind = ReportKind::lock_unowned});
   owner_.store(no_context, std::memory_order_relaxed);
+  note_release(class_);
   queue_.wake_one();
   point(site);
 }

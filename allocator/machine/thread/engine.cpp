@@ -121,6 +121,7 @@ void Engine::live(Runner& runner) {
                                         .alone = false};
   base.runner = &runner;
   base.way_out = &way_out;
+  base.watch = machine_.lock_watch(runner.strand.cpu);
   current_context = &base;
   if (_setjmp(way_out) == 0 && !stopped()) runner.strand.body(runner.strand.arg);
   current_context = nullptr;

@@ -81,6 +81,7 @@ void SpinLock::lock(Site site) {
   point(site);
   Context& me = current();
   me.preempt_count += preempt_offset;
+  note_acquire(class_);
   ContextId owner = no_context;
   if (owner_.compare_exchange_strong(owner, me.id, std::memory_order_acquire, std::memory_order_relaxed)) return;
   if (owned_by_me_or_below(owner)) {
@@ -95,6 +96,7 @@ bool SpinLock::try_lock() {
   ContextId owner = no_context;
   if (!owner_.compare_exchange_strong(owner, me.id, std::memory_order_acquire, std::memory_order_relaxed)) return false;
   me.preempt_count += preempt_offset;
+  note_acquire(class_, false);
   return true;
 }
 
@@ -107,6 +109,7 @@ void SpinLock::unlock(Site site) {
     return report({.kind = ReportKind::lock_unowned});
   } else {
     owner_.store(no_context, std::memory_order_release);
+    note_release(class_);
   }
   me.preempt_count -= preempt_offset;
   point(site);
@@ -216,23 +219,29 @@ void Mutex::lock(Site site) {
   might_sleep();
   point(site);
   const ContextId me = current().id;
+  if (owner_.load(std::memory_order_relaxed) != me) note_acquire(class_);
   for (;;) {
     ContextId owner = no_context;
     if (owner_.compare_exchange_strong(owner, me, std::memory_order_acquire, std::memory_order_relaxed)) return;
     if (owner == me) return report({.kind = ReportKind::lock_recursion});
-    if (!sleepable(current().preempt_count, current().irqs)) return;  // reported above; waiting here could be for ever
+    if (!sleepable(current().preempt_count, current().irqs))  // reported above; waiting here could be for ever
+      return note_release(class_);
     queue_.wait();
   }
 }
 
 bool Mutex::try_lock() {
   ContextId owner = no_context;
-  return owner_.compare_exchange_strong(owner, current().id, std::memory_order_acquire, std::memory_order_relaxed);
+  if (!owner_.compare_exchange_strong(owner, current().id, std::memory_order_acquire, std::memory_order_relaxed))
+    return false;
+  note_acquire(class_, false);
+  return true;
 }
 
 void Mutex::unlock(Site site) {
   if (owner_.load(std::memory_order_relaxed) != current().id) return report({.kind = ReportKind::lock_unowned});
   owner_.store(no_context, std::memory_order_release);
+  note_release(class_);
   queue_.wake_one();
   point(site);
 }

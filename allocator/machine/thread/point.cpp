@@ -87,6 +87,8 @@ void Engine::deliver(Frame& me, const Strand& handler) {
   nested.below = &me;
   nested.runner = me.runner;
   nested.way_out = me.way_out;
+  nested.entered_with = nested.preempt_count;
+  nested.watch = me.watch;
   current_context = &nested;
   handler.body(handler.arg);
   current_context = &me;

@@ -56,7 +56,7 @@ class Counts : public Witness {
   std::atomic<int> sleeps_{0}, panics_{0};
 };
 
-constexpr LockClass test_class("test");
+constexpr LockClass test_class("test.a");
 
 class ThreadEngine : public testing::Test {
  protected:
@@ -406,7 +406,7 @@ TEST_F(ThreadEngine, AnInterruptComesBeforeATimeOut) {
 }
 
 TEST_F(ThreadEngine, MutexExcludesAndHandsOver) {
-  Mutex mutex;
+  Mutex mutex{LockClass("test.m")};
   int counter = 0;
   for (unsigned i = 0; i != 8; ++i) {
     task(i % 4, [&] {
@@ -425,7 +425,7 @@ TEST_F(ThreadEngine, MutexExcludesAndHandsOver) {
 }
 
 TEST_F(ThreadEngine, MutexMisuseIsReported) {
-  Mutex mutex;
+  Mutex mutex{LockClass("test.m")};
   task(0, [&] {
     mutex.unlock();
     mutex.lock();
