@@ -13,6 +13,7 @@
 #include "model/oracle/oracle.h"
 #include "model/program/ops.h"
 #include "model/program/text.h"
+#include "model/run/context_table.h"
 
 namespace memtorture::cli {
 namespace {
@@ -104,12 +105,26 @@ Table flags() {
   return table;
 }
 
+// The letters are those of the reference's table: legal, report, bug of the caller.
+Table contexts() {
+  Table table{{"function"}};
+  for (unsigned i = 0; i != run::places; ++i) table[0].emplace_back(run::place_name(static_cast<run::Place>(i)));
+  for (const run::CallRow& row : run::call_table()) {
+    auto& line = table.emplace_back();
+    line.emplace_back(row.function);
+    for (unsigned i = 0; i != run::places; ++i)
+      line.emplace_back(1, run::letter(run::answer(row, static_cast<run::Place>(i))));
+  }
+  return table;
+}
+
 struct Topic {
   std::string_view name;
   Table (*table)();
 };
 constexpr Topic topics[] = {{"subjects", subjects}, {"machines", machines}, {"operations", operations},
-                            {"sites", sites},       {"rules", rules},       {"flags", flags}};
+                            {"sites", sites},       {"rules", rules},       {"flags", flags},
+                            {"contexts", contexts}};
 
 std::string json_text(const Table& table) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
@@ -121,14 +136,29 @@ std::string json_text(const Table& table) {
   return json.dump(1) + "\n";
 }
 
+std::string markdown_text(const Table& table) {
+  std::string text;
+  for (std::size_t i = 0; i != table.size(); ++i) {
+    text += "|";
+    for (const std::string& word : table[i]) text += fmt::format(" {} |", word);
+    text += "\n";
+    if (i != 0) continue;
+    text += "|";
+    for (std::size_t j = 0; j != table[i].size(); ++j) text += "---|";
+    text += "\n";
+  }
+  return text;
+}
+
 struct Options {
   std::string topic;
-  bool json = false;
+  bool json = false, markdown = false;
 };
 
 Exit act(const Options& options) {
   const auto* topic = std::ranges::find(topics, options.topic, &Topic::name);
-  print(options.json ? json_text(topic->table()) : columns(topic->table()));
+  const Table table = topic->table();
+  print(options.json ? json_text(table) : options.markdown ? markdown_text(table) : columns(table));
   return Exit::ok;
 }
 
@@ -151,7 +181,8 @@ void add_list(Command& command) {
       ->required()
       ->type_name(words)
       ->check(CLI::Validator(known, ""));
-  verb.add_flag("--json", options->json, "As a JSON array of objects");
+  CLI::Option* const json = verb.add_flag("--json", options->json, "As a JSON array of objects");
+  verb.add_flag("--markdown", options->markdown, "As a table of a README")->excludes(json);
   verb.footer(
       "Examples:\n"
       "  memtorture list operations\n"

@@ -78,7 +78,7 @@ constexpr Workload table[] = {
 
 // Room that one action of an Author may need at most, so that two tasks never get the same slot for want of names.
 constexpr std::size_t slots_spare = 320;
-constexpr std::uint8_t handover_spinlock = 3;  // no Author takes this one
+constexpr std::uint8_t handover_spinlock = 3;  // everybody's, so with interrupts off
 
 void often(Style& style, std::initializer_list<Action> actions) {
   for (const Action action : actions) {
@@ -227,13 +227,13 @@ class Writer {
 
   void lock(Author& author, Slot slot) {
     if (shared(slot).by_mutex) return author.emit(program::MutexLockOp{{mutex_of(slot)}});
-    author.emit(program::SpinLockOp{{handover_spinlock}});
+    author.emit(program::SpinLockIrqsave{{handover_spinlock}});
   }
   void unlock(Author& author, Slot slot) {
     if (shared(slot).by_mutex) return author.emit(program::MutexUnlockOp{{mutex_of(slot)}});
-    author.emit(program::SpinUnlockOp{{handover_spinlock}});
+    author.emit(program::SpinUnlockIrqrestore{{handover_spinlock}});
   }
-  static std::uint8_t mutex_of(Slot slot) { return static_cast<std::uint8_t>(slot % program::locks_max); }
+  static std::uint8_t mutex_of(Slot slot) { return static_cast<std::uint8_t>(slot % program::filesystem_mutex); }
 
   void allocate_shared(Author& author, Slot slot) {
     const Shared what = shared(slot);

@@ -438,7 +438,7 @@ TEST_F(ThreadEngine, MutexMisuseIsReported) {
 }
 
 TEST_F(ThreadEngine, MutexesTakenCrosswiseAreADeadlock) {
-  Mutex a, b;
+  Mutex a{LockClass("test.m")}, b{LockClass("test.m")};
   WaitQueue a_taken, b_taken;
   task(0, [&] {
     a.lock();
