@@ -13,7 +13,10 @@
 #include "model/oracle/oracle.h"
 #include "model/program/ops.h"
 #include "model/program/text.h"
+#include "model/run/choosers.h"
 #include "model/run/context_table.h"
+#include "model/run/point_coverage.h"
+#include "model/run/run.h"
 
 namespace memtorture::cli {
 namespace {
@@ -118,13 +121,43 @@ Table contexts() {
   return table;
 }
 
+// Cells: how often it was taken; "open": it can happen, and did not; "never": it cannot.
+Table points(const std::vector<std::string>& covered) {
+  Table table{{"site"}};
+  for (const std::string_view way : run::way_names) table[0].emplace_back(way);
+  table[0].emplace_back("why never");
+  run::PointCoverage coverage;
+  run::Runner runner;
+  for (const std::string& path : find_cases(covered)) {
+    const program::Case the_case = read_case(path);
+    run::ReplayChooser replay(the_case.departures);
+    run::CoverageChooser chooser(replay, the_case, coverage);
+    runner.run(the_case, chooser);
+  }
+  for (unsigned i = 0; i != machine::site_count; ++i) {
+    const machine::Site site = machine::Site::at(i);
+    auto& line = table.emplace_back();
+    line.emplace_back(site.name());
+    std::string_view reason;
+    for (unsigned w = 0; w != run::ways; ++w) {
+      const std::string_view never = run::why_never(site, static_cast<run::Way>(w));
+      const std::uint64_t taken = coverage.taken[i][w];
+      line.push_back(!never.empty() ? "never" : taken != 0 ? fmt::format("{}", taken) : "open");
+      if (!never.empty()) reason = never;
+    }
+    line.emplace_back(reason);
+  }
+  return table;
+}
+
 struct Topic {
   std::string_view name;
   Table (*table)();
 };
+constexpr std::string_view points_topic = "points";
 constexpr Topic topics[] = {{"subjects", subjects}, {"machines", machines}, {"operations", operations},
                             {"sites", sites},       {"rules", rules},       {"flags", flags},
-                            {"contexts", contexts}};
+                            {"contexts", contexts}, {points_topic, nullptr}};
 
 std::string json_text(const Table& table) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
@@ -153,11 +186,14 @@ std::string markdown_text(const Table& table) {
 struct Options {
   std::string topic;
   bool json = false, markdown = false;
+  std::vector<std::string> covered;
 };
 
 Exit act(const Options& options) {
+  if (!options.covered.empty() && options.topic != points_topic)
+    throw Trouble{Exit::usage, "list: --covered is for points"};
   const auto* topic = std::ranges::find(topics, options.topic, &Topic::name);
-  const Table table = topic->table();
+  const Table table = options.topic == points_topic ? points(options.covered) : topic->table();
   print(options.json ? json_text(table) : options.markdown ? markdown_text(table) : columns(table));
   return Exit::ok;
 }
@@ -183,10 +219,13 @@ void add_list(Command& command) {
       ->check(CLI::Validator(known, ""));
   CLI::Option* const json = verb.add_flag("--json", options->json, "As a JSON array of objects");
   verb.add_flag("--markdown", options->markdown, "As a table of a README")->excludes(json);
+  verb.add_option("--covered", options->covered, "With points: replay these cases, and count where each was steered")
+      ->type_name("FILE|DIR ...");
   verb.footer(
       "Examples:\n"
       "  memtorture list operations\n"
-      "  memtorture list rules --json\n");
+      "  memtorture list rules --json\n"
+      "  memtorture list points --covered corpus/cases\n");
   on_chosen(command, verb, options, act);
 }
 

@@ -103,6 +103,7 @@ class Machine {
   // Nobody but the running context is in the middle of anything that a daemon does. Always false on the thread engine.
   bool daemons_idle() const;
 
+  unsigned cpu_of(ContextId id) const;  // where a context of this run executes or waits; fibers only, else 0
   void request_stop();  // the run ends at the next point (fibers: at once when called from a strand's own code)
   Chooser* chooser() { return chooser_; }
   bool may_depart() const { return may_depart_; }  // false: there is no run, or its chooser takes every default

@@ -42,6 +42,7 @@ void Machine::add_daemon(const Strand& daemon) { daemons_.push_back(daemon); }
 bool Machine::daemon_wait_until(Jiffies at) { return engine_->daemon_wait_until(at); }
 void Machine::run_alone(void (*f)(void*), void* arg) { engine_->run_alone(f, arg); }
 bool Machine::daemons_idle() const { return engine_->daemons_idle(); }
+unsigned Machine::cpu_of(ContextId id) const { return engine_->cpu_of(id); }
 void Machine::request_stop() { engine_->request_stop(); }
 bool Machine::concurrent() { return Engine::concurrent; }
 

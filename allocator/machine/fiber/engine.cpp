@@ -293,7 +293,12 @@ void Engine::list_options() {
   }
 }
 
-Fiber* Engine::find(ContextId id) {
+unsigned Engine::cpu_of(ContextId id) const {
+  const Fiber* const fiber = find(id);
+  return fiber != nullptr ? fiber->cpu : 0;
+}
+
+Fiber* Engine::find(ContextId id) const {
   const auto found = std::ranges::find(fibers_, id, [](const Fiber* fiber) { return fiber->id; });
   return found == fibers_.end() ? nullptr : *found;
 }

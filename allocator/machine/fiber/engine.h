@@ -77,6 +77,7 @@ class Engine {
   bool daemon_wait();
   bool daemon_wait_until(Jiffies at);
   bool daemons_idle() const;
+  unsigned cpu_of(ContextId id) const;
   [[noreturn]] void stop(StopReason reason, PanicKind panic = PanicKind::none);
   [[noreturn]] void panic(PanicKind kind);
   void request_stop();
@@ -97,7 +98,7 @@ class Engine {
   void deliver(Fiber& handler);
   void migrate(unsigned cpu);
   Fiber* ready_task(unsigned cpu, const Fiber* after) const;
-  Fiber* find(ContextId id);
+  Fiber* find(ContextId id) const;
   void leave_cpu(Fiber& fiber);  // a task stops executing: its CPU is free
   void enter_cpu(Fiber& fiber);
   void switch_to(Fiber& next);

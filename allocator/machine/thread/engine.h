@@ -125,6 +125,7 @@ class Engine {
   void wake_daemon(const Strand& daemon);
   bool daemon_wait();
   bool daemon_wait_until(Jiffies at);
+  unsigned cpu_of(ContextId) const { return 0; }
   bool daemons_idle() const { return false; }                       // it could change while the caller looks
   bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
   void request_stop();
