@@ -36,6 +36,7 @@ program::Case case_of(std::span<const std::uint8_t> bytes, Scope scope) {
     shape.objects = ObjectLayer::none;
     shape.slab_debug = 0;
     shape.quarantine_bytes = 0;
+    shape.reap = machine::Toggle::off;
   }
   for (program::Program& program : decoded.programs) {
     for (program::Op& op : program.ops) {

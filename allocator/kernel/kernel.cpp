@@ -24,6 +24,7 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   faults_.reset(rules, *this);
   pages_.boot(machine_, bank_, faults_, trace);
   slab_.reset();
+  stacks_.reset();
   k12_ = false;
 }
 

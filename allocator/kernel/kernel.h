@@ -15,6 +15,7 @@
 
 #include "allocator/boot/bank.h"
 #include "allocator/fault/injector.h"
+#include "allocator/kstack/kstack.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
 #include "allocator/slab/k12.h"
@@ -23,6 +24,7 @@
 #include "allocator/slab/slab.h"
 #include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
@@ -44,6 +46,8 @@ class Kernel final : public subject::Pages,
                      public subject::Mempools,
                      public subject::MempoolsView,
                      public subject::ObjectDebug,
+                     public subject::Kstacks,
+                     public subject::KstacksView,
                      private fault::Listener {
  public:
   Kernel();
@@ -54,10 +58,14 @@ class Kernel final : public subject::Pages,
   // The object layer: the buckets of the 1990s where the shape says so, else the slab layer, brought up without
   // injected failures. False: not enough memory for the general caches; the machine is as it was.
   bool boot_objects();
+  // Kernel stacks for every CPU and for these strands, without injected failures; last of all, on a machine whose shape
+  // has stacks. False: not enough memory; the machine is as it was.
+  bool boot_stacks(std::span<const machine::Strand> strands);
 
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
   slab::SlabAllocator& slab() { return slab_; }
+  kstack::StackAllocator& stacks() { return stacks_; }
   subject::Promises promises() const { return {}; }
 
   // --- subject::Pages -----------------------------------------------------------------------------------------------
@@ -205,6 +213,27 @@ class Kernel final : public subject::Pages,
   subject::PoolInfo pool_info(PoolHandle pool) override;
   void for_each_element(PoolHandle pool, EachElement f, void* arg) override;
 
+  // --- subject::Kstacks, KstacksView --------------------------------------------------------------------------------
+  subject::TaskHandle fork() override { return stacks_.fork(); }
+  void exit_task(subject::TaskHandle task) override { stacks_.exit_task(task); }
+  void enter() override { stacks_.enter(); }
+  void leave() override { stacks_.leave(); }
+  std::uint64_t push(std::uint64_t bytes, std::uint64_t return_address) override {
+    return stacks_.push(bytes, return_address);
+  }
+  std::uint64_t alloca_bytes(std::uint64_t bytes, std::uint64_t pattern) override {
+    return stacks_.alloca_bytes(bytes, pattern);
+  }
+  subject::Returned pop() override { return stacks_.pop(); }
+  subject::Recursed recurse(std::uint32_t depth, std::uint64_t bytes, std::uint64_t return_address) override {
+    return stacks_.recurse(depth, bytes, return_address);
+  }
+  std::uint64_t stack_pointer() override { return stacks_.stack_pointer(); }
+  std::uint64_t stack_not_used() override { return stacks_.stack_not_used(); }
+  void shut_down() override { stacks_.shut_down(); }
+  subject::StackInfo stack_info(std::uint64_t base) override;
+  void for_each_stack(EachStack f, void* arg) override;
+
  private:
   void fired(machine::Site site) override { trace_->fault_fired(site); }
 
@@ -218,6 +247,7 @@ class Kernel final : public subject::Pages,
       &slab_};
   slab::PoolAllocator mempools_{machine_, pages_, slab_};
   slab::BucketAllocator buckets_{machine_, faults_, pages_};
+  kstack::StackAllocator stacks_{machine_, faults_, pages_};
   [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);
   [[gnu::noinline]] void kfree_late(std::uint64_t object);
 

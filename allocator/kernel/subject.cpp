@@ -23,6 +23,10 @@ class KernelSubject final : public subject::Subject {
   subject::BucketsView* buckets_view() override { return layer_ == machine::ObjectLayer::k12 ? &kernel_ : nullptr; }
   subject::Mempools* mempools() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
   subject::MempoolsView* mempools_view() override { return layer_ == machine::ObjectLayer::slab ? &kernel_ : nullptr; }
+  subject::Kstacks* boot_stacks(std::span<const machine::Strand> strands) override {
+    return kernel_.machine().shape().stack_bytes != 0 && kernel_.boot_stacks(strands) ? &kernel_ : nullptr;
+  }
+  subject::KstacksView* kstacks_view() override { return &kernel_; }
   subject::Promises promises() const override { return kernel_.promises(); }
 
  private:

@@ -83,6 +83,7 @@ void cond_resched() { might_sleep(); }
 
 bool may_give_up_cpu(Site site) {
   const Context& me = current();
+  me.machine->at_switch();
   if (!sleepable(me.preempt_count, me.irqs)) {
     report({.kind = ReportKind::scheduling});
     return false;

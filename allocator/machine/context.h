@@ -102,6 +102,10 @@ void report(const Report& report);        // printk of the debug code; any conte
 // The last thing of a body: reports what it leaves off balance and restores counts and flag. Locks stay taken.
 void exit_strand();
 
+// What the running handler interrupted: a task's context, or that of another handler; null: an idle CPU, or whoever
+// asks is no handler.
+const Context* interrupted();
+
 // --- preemption, interrupts, softirqs ------------------------------------------------------------------------------
 inline void preempt_disable() { current().preempt_count += preempt_offset; }
 void preempt_enable(Site site = "preempt.enable");  // a preemption point when the count drops to 0

@@ -111,6 +111,15 @@ class Machine {
   // Off: nobody is told of the order of locks in runs to come, and looking costs nothing. On at first.
   void watch_locks(bool on) { watches_locks_ = on; }
   LockWatch* lock_watch(unsigned cpu) { return watches_locks_ ? &lock_watches_[concurrent() ? cpu : 0] : nullptr; }
+  // f(arg) looks at the running context before it gives up its CPU, as the scheduler does; until the next boot. It
+  // contains no point.
+  void on_switch(void (*f)(void*), void* arg) {
+    on_switch_ = f;
+    on_switch_arg_ = arg;
+  }
+  void at_switch() const {
+    if (on_switch_ != nullptr) on_switch_(on_switch_arg_);
+  }
 
   static bool concurrent();  // true on the thread engine: memory is really shared between host threads
 
@@ -124,6 +133,8 @@ class Machine {
   std::array<LockWatch, cpus_max> lock_watches_;
   std::vector<Strand> daemons_;
   std::unique_ptr<Engine> engine_;
+  void (*on_switch_)(void*) = nullptr;
+  void* on_switch_arg_ = nullptr;
 };
 
 }  // namespace memtorture::machine

@@ -20,6 +20,7 @@ void Machine::boot(const Shape& shape, Witness& witness) {
   shape_ = shape;
   witness_ = &witness;
   daemons_.clear();
+  on_switch(nullptr, nullptr);
   ram_.power_on(shape.page_shift, shape.frames());
   engine_->power_on();
 }
@@ -48,6 +49,7 @@ bool Machine::concurrent() { return Engine::concurrent; }
 
 void point_slow(Site site) { this_machine().engine().point(site); }
 Jiffies jiffies_now() { return this_machine().engine().now(); }
+const Context* interrupted() { return this_machine().engine().interrupted(); }
 void panic(PanicKind kind) { this_machine().engine().panic(kind); }
 
 void schedule() {

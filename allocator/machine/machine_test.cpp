@@ -43,6 +43,11 @@ TEST(Shape, ImpossibleMachinesAreRefusedWithAReason) {
   refused([](Shape& s) { s.hz = 60; }, "hz");
   refused([](Shape& s) { s.pcp_batch = 3; }, "pcp");
   refused([](Shape& s) { s.min_free_kbytes = 1 << 20; }, "min_free_kbytes");
+  refused([](Shape& s) { s.stack_bytes = 12 << 10; }, "stack");
+  refused([](Shape& s) { s.stack_bytes = 4 << 10, s.page_shift = 13; }, "whole pages");
+  refused([](Shape& s) { s.stack_bytes = 16 << 10, s.orders = 2; }, "largest block");
+  refused([](Shape& s) { s.irq_stacks = Toggle::on; }, "irqstacks");
+  refused([](Shape& s) { s.stack_cache = Toggle::on; }, "stackcache");
 }
 
 TEST(Ram, PowerOnContentsAreGarbageInEveryRun) {

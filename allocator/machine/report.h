@@ -59,6 +59,9 @@ enum class ReportKind : std::uint8_t {
   wild_access,          // ... an address outside of RAM
   object_leak,          // the leak scan found a live object that nothing refers to (20.6)
   slab_corrupt,         // pfn: chain, counts and records of a slab disagree
+  // Kernel stacks (17.2).
+  low_stack,  // address: at an interrupt the stack that it found has less than an eighth left
+  bad_stack,  // pfn: the task that is to go has no stack, or none any more
 };
 
 enum class Severity : std::uint8_t { note, warning, bug };
@@ -115,9 +118,11 @@ inline constexpr ReportRow report_table[] = {
     {"wild-access", Severity::bug, "BUG: KASAN: wild-memory-access in "},
     {"object-leak", Severity::bug, "unreferenced object 0x"},
     {"slab-corrupt", Severity::bug, "slab error in check_slabp(): internal list corruption"},
+    {"low-stack", Severity::warning, "low stack detected by irq handler"},
+    {"bad-stack", Severity::bug, "kernel BUG at kernel/fork: no such task, or one that is gone"},
 };
 inline constexpr unsigned report_kinds = std::size(report_table);
-static_assert(report_kinds == static_cast<unsigned>(ReportKind::slab_corrupt) + 1);
+static_assert(report_kinds == static_cast<unsigned>(ReportKind::bad_stack) + 1);
 constexpr const ReportRow& row(ReportKind kind) { return report_table[static_cast<unsigned>(kind)]; }
 
 enum class BadPageReason : std::uint8_t { none, refcount, mapcount, mapping, flags, compound, reserved };
@@ -130,9 +135,11 @@ inline constexpr std::string_view bad_page_reasons[] = {"",
                                                         "reserved page freed"};
 
 // BUG() and friends: the run of the whole machine ends (domain.md 0.2 PANIC).
-enum class PanicKind : std::uint8_t { none, out_of_memory, cache_create };
-inline constexpr std::string_view panic_texts[] = {"", "Out of memory and no killable processes...",
-                                                   "kmem_cache_create(): failed to create slab"};
+// stack_end: the word above thread_info is gone. stack_overrun: it is not, but frames went past it.
+enum class PanicKind : std::uint8_t { none, out_of_memory, cache_create, stack_end, stack_overrun };
+inline constexpr std::string_view panic_texts[] = {
+    "", "Out of memory and no killable processes...", "kmem_cache_create(): failed to create slab",
+    "corrupted stack end detected inside scheduler", "Thread overran stack, or stack corrupted"};
 
 struct ObjectDetails;  // object_details.h
 

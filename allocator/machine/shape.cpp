@@ -74,6 +74,19 @@ std::optional<std::string> why_zones_impossible(const Shape& shape) {
   return std::nullopt;
 }
 
+std::optional<std::string> why_stacks_impossible(const Shape& shape) {
+  if (shape.stack_bytes == 0) {
+    const bool has_extras = shape.irq_stacks == Toggle::on || shape.stack_cache == Toggle::on;
+    return has_extras ? std::optional<std::string>("irqstacks and stackcache need a stack") : std::nullopt;
+  }
+  if (shape.stack_bytes != 4 * KiB && shape.stack_bytes != 8 * KiB && shape.stack_bytes != 16 * KiB)
+    return "stack must be 4K, 8K or 16K";
+  if (shape.stack_bytes < shape.page_bytes()) return "a stack must be whole pages";
+  if (shape.stack_bytes >> shape.page_shift >= std::uint64_t{1} << shape.orders)
+    return "a stack must not be larger than the largest block";
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string_view Shape::name() const { return table[base].name; }
@@ -110,6 +123,7 @@ std::optional<std::string> why_impossible(const Shape& shape) {
   if (shape.quarantine_bytes != 0 && (shape.slab_debug & debug_shadow) == 0)
     return "a quarantine needs the letter K in slab_debug";
   if (shape.reap == Toggle::on && shape.objects != ObjectLayer::slab) return "reap needs objects=slab";
+  if (const auto why = why_stacks_impossible(shape)) return why;
   return why_zones_impossible(shape);
 }
 

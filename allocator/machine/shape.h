@@ -54,6 +54,10 @@ struct Shape {
   std::uint8_t slab_debug = 0;         // SlabDebug bits; slab only
   std::uint64_t quarantine_bytes = 0;  // freed objects that are held back, in bytes of buffers; with debug_shadow only
   Toggle reap = Toggle::off;           // the periodic reaper of every CPU runs (domain.md 10.5); slab only
+  // Kernel stacks (domain.md 17).
+  std::uint64_t stack_bytes = 0;     // THREAD_SIZE: 4, 8 or 16 KiB; 0: programs run on no stack of the machine's
+  Toggle irq_stacks = Toggle::off;   // handlers have stacks of their CPU's; off: they use what they interrupt
+  Toggle stack_cache = Toggle::off;  // K61: a CPU keeps a few freed stacks
 
   std::uint64_t page_bytes() const { return std::uint64_t{1} << page_shift; }
   Pfn frames() const { return static_cast<Pfn>(ram_bytes >> page_shift); }

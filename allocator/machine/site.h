@@ -28,6 +28,8 @@ inline constexpr SiteRow site_table[] = {
     {"k12.grow", SiteUse::point, "a size class without free blocks is about to get an area (no lock held)"},
     {"k12.lock", SiteUse::point, "the lock of the buckets is about to be taken"},
     {"k12.unlock", SiteUse::point, "the lock of the buckets was just released"},
+    {"kstack.charge", SiteUse::fault, "a new stack is charged to its group: the group is at its limit"},
+    {"kstack.push", SiteUse::point, "the stack pointer has moved, the frame is not yet written"},
     {"kswapd.balance", SiteUse::point, "kswapd looks at a zone"},
     {"kswapd.wake", SiteUse::point, "a request that missed its low marks wakes kswapd"},
     {"lock.acquire", SiteUse::point, "a program is about to take one of its own spinlocks"},

@@ -122,6 +122,8 @@ class Wrapper final : public Subject {
   BucketsView* buckets_view() override { return inner_->buckets_view(); }
   Mempools* mempools() override { return inner_->mempools(); }
   MempoolsView* mempools_view() override { return inner_->mempools_view(); }
+  Kstacks* boot_stacks(std::span<const machine::Strand> strands) override { return inner_->boot_stacks(strands); }
+  KstacksView* kstacks_view() override { return inner_->kstacks_view(); }
   Promises promises() const override { return inner_->promises(); }
 
  private:

@@ -9,6 +9,7 @@
 #include "allocator/fault/plan.h"
 #include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
@@ -31,6 +32,10 @@ class Subject {
   virtual BucketsView* buckets_view() { return nullptr; }    // null: as above; after boot_objects()
   virtual Mempools* mempools() { return nullptr; }           // null: it has none; after boot_objects()
   virtual MempoolsView* mempools_view() { return nullptr; }  // null: as above; after boot_objects()
+  // The last step of a boot: stacks for what is going to run. Null: it has none, or not enough memory for them. As
+  // boot_objects().
+  virtual Kstacks* boot_stacks(std::span<const machine::Strand>) { return nullptr; }
+  virtual KstacksView* kstacks_view() { return nullptr; }  // null: as above; after boot_stacks()
   virtual Promises promises() const = 0;
 };
 

@@ -228,7 +228,8 @@ Ruling Oracle::State::Auditor::live_blocks() {
   for (const Object& object : s.ledger.objects()) {
     if (object.serial == 0 || (!s.flaws.empty() && s.flaws_in(object.first, 1u << object.order) != 0)) continue;
     const subject::PageInfo head = view.page(object.first);
-    const bool is_slab = object.layer && !s.buckets && !((head.flags & subject::pg_slab) == 0 && maybe_element(object));
+    const bool is_slab =
+        object.layer && !object.stack && !s.buckets && !((head.flags & subject::pg_slab) == 0 && maybe_element(object));
     const std::uint32_t own_mark = is_slab ? static_cast<std::uint32_t>(subject::pg_slab) : 0;
     const std::uint32_t head_marks = own_mark | (object.compound ? static_cast<std::uint32_t>(subject::pg_head) : 0);
     // What a layer keeps in the descriptors of its pages is its own business.

@@ -191,7 +191,7 @@ Ruling Oracle::State::BucketAuditor::all() {
   if (const Ruling ruling = geometry(); ruling != Ruling::fine) return ruling;
   if (const Ruling ruling = take_lists(); ruling != Ruling::fine) return ruling;
   for (const Object& held : s.ledger.objects()) {
-    if (held.serial == 0 || !held.layer) continue;
+    if (held.serial == 0 || !held.layer || held.stack) continue;
     if (const Ruling ruling = area(held); ruling != Ruling::fine) return ruling;
   }
   if (const auto foreign = std::ranges::find(listed, false, &Listed::seen); foreign != listed.end()) {

@@ -141,7 +141,8 @@ Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
 
 Ruling Oracle::State::on_slept(const Event&, Flight& f) {
   if (!f.active || !enters_allocator(f.request.act) || f.request.act == Act::drain_all ||
-      f.request.act == Act::clean_up || on_the_chain(f.request.act) || manages_pools(f.request.act))
+      f.request.act == Act::clean_up || f.request.act == Act::fork || on_the_chain(f.request.act) ||
+      manages_pools(f.request.act))
     return Ruling::fine;
   if (on_objects(f.request.act)) {
     if (may_sleep(f.request.gfp) || f.nmi) return Ruling::fine;

@@ -55,12 +55,15 @@ enum class EventKind : std::uint8_t {
   panicked,    // detail = PanicKind; the last event of the run
   locked,  // detail = LockClass that is about to be taken, or is kept; value = classes under it, value2 = LockUse: only
            // what this run (on threads: this CPU) has not seen yet
-  left,    // context `who` has ended; preempt_count etc. as in call
-  quiet,   // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
+  entered,  // context `who` begins; value = the context that it interrupted, no_context: none; value2 = its stack
+            //   pointer. Only where programs have stacks
+  left,     // context `who` has ended; preempt_count etc. as in call
+  quiet,    // every program has left and every daemon found nothing more to do; nothing has been cleaned up yet
 };
 
 // What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
-inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3, clean_up_pool = 4;
+inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3, clean_up_pool = 4,
+                              clean_up_task = 5, clean_up_stacks = 6;
 
 struct Event {
   EventKind kind{};

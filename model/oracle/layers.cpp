@@ -57,9 +57,12 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
     if (buckets && in_interrupt(caller)) rights |= subject::gfp_high;  // served as GFP_ATOMIC, whatever was asked
   } else if (act == Act::pool_alloc || act == Act::pool_create || act == Act::pool_resize) {
     rights = pool_rights(state);
-  } else if (act != Act::cache_create) {
+  } else if (act != Act::cache_create && act != Act::fork) {
     return broken("layer.gfp", machine::no_pfn, "a request for pages by a function that needs none");
   }
+  if (act == Act::fork && sleepable_at(caller) && (event.gfp & subject::GFP_KERNEL) != subject::GFP_KERNEL)
+    return broken("stack.fail", machine::no_pfn,
+                  fmt::format("a stack is asked for with gfp {:#x}, less than fork may", event.gfp));
   constexpr std::uint32_t claims = subject::gfp_wait | subject::gfp_high | subject::gfp_io | subject::gfp_fs |
                                    subject::gfp_nofail | subject::gfp_repeat;
   constexpr std::uint32_t bounds = subject::gfp_nomemalloc | subject::gfp_noretry | subject::gfp_nowarn;
@@ -102,6 +105,11 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
   state.flight.active = false;
   const Ruling ruling = judge_result(event, state.flight);
   stop_allocating(index);
+  if (event.pfn != machine::no_pfn && ruling == Ruling::fine && state.outer.back().active &&
+      state.outer.back().request.act == Act::fork) {
+    ledger.object(ledger.find(event.pfn).entry.payload()).stack = true;
+    state.footing.block = event.pfn;
+  }
   if (event.pfn == machine::no_pfn) {
     state.object.refused = true;
     state.object.page_faulted = state.object.page_faulted || state.flight.faulted;
@@ -127,7 +135,8 @@ Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state)
     if (const Ruling ruling = poison_untold(address, shape.page_bytes() << event.order); ruling != Ruling::fine)
       return ruling;
   }
-  if (const Ruling ruling = judge_giving_back(event, state); ruling != Ruling::fine) return ruling;
+  const Ruling giving_back = object.stack ? stack_given_back(event, state) : judge_giving_back(event, state);
+  if (giving_back != Ruling::fine) return giving_back;
   if (exposed != 0) return undecidable();
   open_inner(event, state, {.act = Act::release, .order = event.order});
   ++handling;

@@ -52,6 +52,7 @@ struct Object {  // a live block
   bool compound = false;
   bool forgotten = false;
   bool layer = false;       // held by a layer of the subject, not by a program
+  bool stack = false;       // of a layer's: it is a kernel stack
   std::uint32_t cache = 0;  // of a layer's: index + 1 of the program's cache that it is a slab of, as far as is known
 };
 

@@ -316,7 +316,8 @@ Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::Mempool
   for (const Piece& piece : objects.pieces()) {
     if (piece.serial != 0) ++(piece.is_block ? blocks : in_slabs);
   }
-  const auto held = std::ranges::count_if(ledger.objects(), [](const Object& o) { return o.serial != 0 && o.layer; });
+  const auto held =
+      std::ranges::count_if(ledger.objects(), [](const Object& o) { return o.serial != 0 && o.layer && !o.stack; });
   if (static_cast<std::uint64_t>(held) != blocks)
     return broken("slab.owner", machine::no_pfn,
                   fmt::format("{} blocks of pages, {} slabs and elements of page pools", held, blocks));

@@ -441,6 +441,11 @@ Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state
     }
     return Ruling::fine;
   }
+  if (event.detail == clean_up_stacks) return Ruling::fine;
+  if (event.detail == clean_up_task) {
+    if (StackRecord* const stack = stack_at(event.value)) stack->alive = false;
+    return Ruling::fine;
+  }
   if (event.detail == clean_up_pool) {
     ++own_allocations;
     for (PoolRecord& pool : pools) {

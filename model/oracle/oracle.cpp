@@ -83,6 +83,8 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   has_linked = false;
   own_allocations = 0;
   leaks_told.clear();
+  stacks.clear();
+  forks = spilt_by = 0;
   object_ops = 0;
   object_changes = 0;
   built = true;
@@ -95,6 +97,8 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
     state.outer.clear();
     state.limbo.clear();
     state.releasing_client = machine::no_pfn;
+    state.footing.stack = 0;
+    state.footing.told_low = false;
   });
   contexts_used = static_cast<unsigned>(std::min(next.programs.size(), program::programs_max));
   if (slots.size() < next.slot_names.size()) slots.resize(next.slot_names.size());
@@ -177,6 +181,8 @@ Ruling Oracle::State::on(const Event& event) {
         state.flight.faulted = true;
         if (state.flight.active && (state.flight.gfp & subject::gfp_nofail) != 0)
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
+      } else if (machine::Site::at(event.detail) == machine::Site("kstack.charge")) {
+        state.flight.faulted = true;
       } else {
         state.flight.reclaim_faulted = true;
         if (machine::is_daemon(event.who) && !machine::is_worker(event.who))
@@ -204,14 +210,18 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::oom_killed: return on_killed(event, state.flight);
     case EventKind::panicked:
       if (event.detail == static_cast<std::uint8_t>(machine::PanicKind::cache_create)) return on_cache_panic(state);
+      if (event.detail == static_cast<std::uint8_t>(machine::PanicKind::stack_end) ||
+          event.detail == static_cast<std::uint8_t>(machine::PanicKind::stack_overrun))
+        return on_stack_panic(event, state);
       return on_panic(event, state.flight);
     case EventKind::locked: break;  // above
+    case EventKind::entered: return on_entered(event, state);
     case EventKind::left:
       for (unsigned lock = 0; lock != program::locks_max; ++lock) {
         if (spin_holder[lock] == index + 1) spin_holder[lock] = spin_depth[lock] = 0;
         if (mutex_holder[lock] == index + 1) mutex_holder[lock] = 0;
       }
-      return Ruling::fine;
+      return on_left(state);
     case EventKind::quiet: return on_quiet();
   }
   return Ruling::fine;
@@ -258,6 +268,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     f.request.act = Act::clean_up;
   }
   const Act act = f.request.act;
+  if (spilt_by != 0 && !is_sound_after_spill(event, act)) return undecidable();
+  owe_panic(state);
   if (act == Act::none) return Ruling::fine;
   if (event.held != 0) {
     if (const Ruling ruling = request_under_locks(event, f); ruling == Ruling::broken) return ruling;
@@ -267,7 +279,8 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     if (shrinkers == 0) state.object.moves = objects_moves();
     ++object_ops;
   }
-  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish || on_objects(act)))
+  if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish || act == Act::fork ||
+                       act == Act::exit || on_objects(act)))
     return undecidable();
   if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
@@ -296,6 +309,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     return ruling;
   }
   if (on_objects(act)) return call_object(event, state);
+  if (on_stacks(act)) return call_stack(state, index);
   switch (act) {
     case Act::clean_up:
       if (event.detail != 0) return clean_up_of_object(event, state);
@@ -376,6 +390,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   if (on_objects(act)) --object_ops;
   const unsigned index = index_of(event.who);
   Ruling ruling = Ruling::fine;
+  if (f.owed_panic != machine::PanicKind::none)
+    return broken("stack.overrun", machine::no_pfn, "the scheduler did not see that the stack was overrun");
   if (allocates(act)) {
     ruling = judge_result(event, f);
     stop_allocating(index);
@@ -383,6 +399,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
     settle(state);
   } else if (on_objects(act)) {
     ruling = judge_object(event, state);
+  } else if (on_stacks(act)) {
+    ruling = judge_stack(event, state);
   } else {
     switch (act) {
       case Act::none: break;
@@ -455,6 +473,7 @@ Ruling Oracle::State::end() {
     const Ruling of_objects = end_objects();
     if (of_objects != Ruling::fine) ruling = of_objects;
   }
+  if (const Ruling of_stacks = end_stacks(); of_stacks != Ruling::fine) ruling = of_stacks;
   if (ruling == Ruling::broken || !promises.traces_placement || mutators != 0) return ruling;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if (ledger.zone(z).parked != 0) {
@@ -493,13 +512,19 @@ Ruling Oracle::begin(const program::Case& the_case, std::span<const subject::Zon
 }
 Ruling Oracle::on(const Event& event) { return state_->on(event); }
 Ruling Oracle::end() { return state_->end(); }
-Ruling Oracle::audit(subject::PagesView& view) { return state_->audit(view); }
+Ruling Oracle::audit(subject::PagesView& view) { return state_->spilt() ? Ruling::fine : state_->audit(view); }
 void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(view); }
 void Oracle::begin_watching() { state_->blocks_watched = true; }
 Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools) {
-  return state_->audit_objects(view, pools);
+  return state_->spilt() ? Ruling::fine : state_->audit_objects(view, pools);
 }
-Ruling Oracle::audit_buckets(subject::BucketsView& view) { return state_->audit_buckets(view); }
+Ruling Oracle::audit_buckets(subject::BucketsView& view) {
+  return state_->spilt() ? Ruling::fine : state_->audit_buckets(view);
+}
+Ruling Oracle::begin_stacks(subject::KstacksView& view) { return state_->begin_stacks(view); }
+Ruling Oracle::audit_stacks(subject::KstacksView& view) {
+  return state_->spilt() ? Ruling::fine : state_->audit_stacks(view);
+}
 bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }

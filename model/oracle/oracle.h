@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "allocator/subject/buckets.h"
+#include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "model/oracle/event.h"
@@ -68,6 +69,9 @@ class Oracle {
   void begin_watching();
   // pools: null: the subject does not show them; while there are any, objects are not compared then.
   [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr);
+  // After the boot of stacks, before any program runs; and the comparison.
+  [[nodiscard]] Ruling begin_stacks(subject::KstacksView& view);
+  [[nodiscard]] Ruling audit_stacks(subject::KstacksView& view);
   // ... and for those of 11.5.
   [[nodiscard]] Ruling audit_buckets(subject::BucketsView& view);
 
@@ -92,6 +96,8 @@ class Oracle {
   // Is there a pool of that handle? Are all of its elements back?
   [[nodiscard]] bool is_pool(std::uint64_t handle) const;
   [[nodiscard]] bool is_idle_pool(std::uint64_t handle) const;
+  // Is there a task of that name, which has not ended?
+  [[nodiscard]] bool is_live_task(std::uint64_t task) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;
 

@@ -4,6 +4,8 @@
 // report that reaches no one's expectation is spurious, under the id of the rule that it accuses the allocator of.
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "model/oracle/state.h"
 
 namespace memtorture::oracle {
@@ -59,6 +61,11 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
     case ReportKind::object_poison:
       if (on_poison_report(event.value2)) return Ruling::fine;
       break;
+    case ReportKind::low_stack: {  // on the way into a handler: whether it was due is judged when it is there
+      Footing& footing = context(event.who).footing;
+      if (footing.stack == 0 && !std::exchange(footing.told_low, true)) return Ruling::fine;
+      return broken("stack.low", frame_of(event.value2), "a report of a low stack by nobody who found one");
+    }
     case ReportKind::object_leak: return on_leak_report(event);
     case ReportKind::oom_kill:
       if (allocating_now && oom_possible(f)) return Ruling::fine;

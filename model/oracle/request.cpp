@@ -1,5 +1,7 @@
 #include "model/oracle/request.h"
 
+#include <algorithm>
+
 #include "allocator/subject/mempools.h"
 
 namespace memtorture::oracle {
@@ -243,6 +245,27 @@ struct Translate {
     on(Act::blemish, o.in);
     r.byte = static_cast<std::uint8_t>(o.flaw.value);
   }
+  void operator()(const ForkTask& o) {
+    r.act = Act::fork;
+    r.out = o.out.slot;
+    r.gfp = subject::GFP_KERNEL;
+  }
+  void operator()(const ExitTask& o) {
+    r.act = Act::exit;
+    r.of = o.task.slot;
+  }
+  void frame(Act act, Bytes bytes) {
+    r.act = act;
+    r.number = std::min(bytes.value, frame_bytes_most);
+  }
+  void operator()(const PushFrame& o) { frame(Act::push, o.bytes); }
+  void operator()(const PopFrame&) { r.act = Act::pop; }
+  void operator()(const AllocaBytes& o) { frame(Act::array, o.bytes); }
+  void operator()(const Recurse& o) {
+    frame(Act::recurse, o.bytes);
+    r.count = std::min(o.depth.value, recursion_most);
+  }
+  void operator()(const StackNotUsed&) { r.act = Act::not_used; }
   void operator()(const Forget& o) { on(Act::forget, o.in); }
   // Scopes show in the task flags of later calls; the rest has no meaning for pages.
   void operator()(const FreeNull&) {}

@@ -56,6 +56,14 @@ enum class Act : std::uint8_t {
   cond_resched,
   msleep,
   clean_up,  // the harness gives a block, an object or a cache back
+  // kernel stacks
+  fork,
+  exit,
+  push,
+  pop,
+  array,  // alloca
+  recurse,
+  not_used,
   obj_alloc,
   obj_realloc,
   obj_free,
@@ -122,6 +130,8 @@ constexpr bool allocates(Act act) { return act == Act::alloc || act == Act::allo
 constexpr bool releases(Act act) {
   return act == Act::release || act == Act::put || act == Act::release_exact || act == Act::clean_up;
 }
+constexpr bool on_stacks(Act act) { return act >= Act::fork && act <= Act::not_used; }
+constexpr bool makes_frames(Act act) { return act == Act::push || act == Act::array || act == Act::recurse; }
 constexpr bool on_objects(Act act) { return act >= Act::obj_alloc; }
 constexpr bool on_the_chain(Act act) {  // may sleep, whatever it does
   return act == Act::cache_create || act == Act::cache_destroy || act == Act::cache_shrink;
@@ -133,7 +143,7 @@ constexpr bool manages_pools(Act act) {  // may sleep, whatever it does
 // Is it a function of the allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {
   return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address ||
-         act == Act::nr_free || on_objects(act);
+         act == Act::nr_free || act == Act::fork || act == Act::exit || on_objects(act);
 }
 
 }  // namespace memtorture::oracle

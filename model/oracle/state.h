@@ -19,6 +19,7 @@
 //   pools.cpp, pool_results.cpp, pool_audit.cpp   memory pools
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   bucket_audit.cpp   the same for the buckets of K12
+//   kstacks.cpp, kstack_results.cpp, kstack_audit.cpp   kernel stacks
 //   audit.cpp      white-box comparison
 //
 // Exact and disturbed. While nobody else changes free memory between call and result of a request, the ledger is the
@@ -55,14 +56,14 @@ inline constexpr unsigned contexts_max =
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
-enum class Held : std::uint8_t { block, object, cache, pool };
+enum class Held : std::uint8_t { block, object, cache, pool, task };
 
 struct Slot {
   std::uint32_t run = 0;  // filled in this run?
   Held what = Held::block;
   Pfn first = machine::no_pfn;
-  std::uint64_t address = 0;  // of an object; handle of a cache or pool
-  std::uint32_t object = 0;   // index of the object, cache or pool
+  std::uint64_t address = 0;  // of an object; handle of a cache, pool or task
+  std::uint32_t object = 0;   // index of the object, cache, pool or stack
   std::uint32_t serial = 0;   // 0: a wild handle
   std::uint32_t frames = 0;
 };
@@ -122,6 +123,7 @@ struct FlightState {
   bool last = false;             // after it nothing is known to be sound: the run ends
   bool one_free_report = false;  // exactly one of those that tell a free that is none
   bool one_access_report = false;
+  machine::PanicKind owed_panic = machine::PanicKind::none;  // instead of a result
   bool exposed = false;  // a crime whose outcome hangs on nobody else's touching blocks before the subject looks
 
   bool reports_used = false;
@@ -176,8 +178,25 @@ struct ObjectFlight {
   bool page_faulted = false;       // a request for pages was refused by an injected failure
 };
 
+// Where a context stands on its stack, and what its operation on it keeps.
+struct Footing {
+  struct Frame {
+    std::uint64_t bytes;        // with its arrays
+    std::uint64_t token;        // the return address
+    std::uint64_t lowest_word;  // the same, or what the last array wrote
+  };
+  std::uint32_t stack = 0;  // index + 1; 0: it has none
+  std::uint64_t sp = 0;
+  std::vector<Frame> frames;
+  bool told_low = false;               // it reported that the stack which it found is low
+  std::uint64_t step = 0, lowest = 0;  // the operation in flight moves sp by so much at a time, down to there
+  std::uint64_t written_before = 0;    // StackRecord::written when it began
+  Pfn block = machine::no_pfn;         // fork: what the layer got for it and has not given back
+};
+
 struct ContextState {
   ObjectFlight object;
+  Footing footing;
   bool shrinking = false;          // looks for pages of slabs to give back
   std::uint32_t shrunk_pages = 0;  // ... and gave back so many
   bool entered = false;            // its first operation was called, with ...
@@ -213,6 +232,18 @@ struct Corrupt {  // a free frame that a crime wrote to
   bool owed;  // the poison report is owed (else: possible)
 };
 
+struct StackRecord {
+  std::uint64_t base = 0;
+  subject::StackUse use = subject::StackUse::none;
+  std::uint32_t number = 0;
+  bool alive = false;         // its task has not ended; idle tasks' and interrupts' never do
+  std::uint64_t deepest = 0;  // lowest stack pointer so far
+  std::uint64_t written = 0;  // lowest word for frames that was ever written
+  bool magic_gone = false;
+  bool dead = false;  // of a program that has left, and nobody has seen it go since
+  bool due = false;   // ... and a fork or exit is under way that has to give it back
+};
+
 struct Oracle::State {
   Geometry geometry;
   Ledger ledger{geometry};
@@ -230,6 +261,9 @@ struct Oracle::State {
   ObjectLedger objects;
   std::vector<CacheRecord> caches;
   std::vector<PoolRecord> pools;
+  std::vector<StackRecord> stacks;
+  unsigned forks = 0;         // in flight
+  unsigned spilt_by = 0;      // context + 1 whose frames went below its stack, over what is not its own
   std::vector<Piece> graves;  // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
@@ -526,6 +560,38 @@ struct Oracle::State {
   // pool_audit.cpp
   struct Stock;
   Ruling take_stock(subject::MempoolsView&, Stock&);
+
+  // kstacks.cpp
+  Ruling begin_stacks(subject::KstacksView&);
+  StackRecord* stack_at(std::uint64_t base);  // of a task, CPU or interrupt; null: none
+  StackRecord& stack_of(const ContextState& state) { return stacks[state.footing.stack - 1]; }
+  std::uint64_t limit_of(const StackRecord& stack) const;
+  bool is_overrun(const StackRecord& stack) const { return stack.deepest < limit_of(stack); }
+  Ruling on_entered(const Event&, ContextState&);
+  Ruling on_left(ContextState&);
+  Ruling call_stack(ContextState&, unsigned index);
+  Ruling call_fork(ContextState&);
+  Ruling call_exit(ContextState&);
+  Ruling call_frames(ContextState&, unsigned index);
+  Ruling overflow(ContextState&, unsigned index, std::uint64_t lowest);
+  bool nobody_else_moves(const ContextState&) const;
+  bool spilt() const { return spilt_by != 0; }  // any structure of the subject may be damaged
+  bool is_sound_after_spill(const Event&, Act) const;
+  void owe_panic(ContextState&);
+  Ruling on_stack_panic(const Event&, const ContextState&);
+  bool is_moving(std::uint32_t stack, const ContextState& except) const;
+
+  // kstack_results.cpp
+  Ruling judge_stack(const Event&, ContextState&);
+  Ruling judge_fork(const Event&, ContextState&);
+  Ruling judge_frames(const Event&, ContextState&);
+  void call_for_the_dead();
+  Ruling judge_the_dead();
+  Ruling stack_given_back(const Event&, ContextState&);
+  Ruling end_stacks();
+
+  // kstack_audit.cpp
+  Ruling audit_stacks(subject::KstacksView&);
 
   // object_memory.cpp
   Ruling call_object_memory(ContextState&, const Slot&);

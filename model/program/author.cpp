@@ -31,6 +31,7 @@ constexpr std::uint32_t default_weights[actions] = {
     /*scope*/ 4,
     /*mutex*/ 3,
     /*sleep*/ 4,
+    /*stack*/ 24,
     /*object*/ 40,
     /*object_burst*/ 5,
     /*object_release*/ 40,
@@ -59,6 +60,7 @@ Style random_style(Random& random, const machine::Shape& shape) {
     if (i >= first_object_action && !has_objects) style.weights[i] = 0;
     if (i < static_cast<unsigned>(Action::clients) && !pages_too) style.weights[i] = 0;
   }
+  if (shape.stack_bytes == 0) style.weights[static_cast<unsigned>(Action::stack)] = 0;
   if (has_objects) style.weights[first_object_action] += default_weights[first_object_action] / 4;
   if (shape.reap == machine::Toggle::on) style.weights[static_cast<unsigned>(Action::sleep)] += 12;
   // Something must be allocated, or nothing is ever tried.
@@ -131,6 +133,7 @@ bool Author::perform(Action action) {
     case Action::sleep:
       if (is_sleepable()) sleep();
       return is_sleepable();
+    case Action::stack: return perform_on_stacks();
     default: return perform_on_objects(action);
   }
 }
@@ -177,6 +180,7 @@ void Author::settle() {
     const Block block = disown(random_.percent(50) ? owned_.size() - 1 : some_block());
     if (!random_.percent(kept)) free_all_parts(block);
   }
+  settle_stacks();
   while (!objects_.empty()) {
     const std::size_t index = random_.percent(50) ? objects_.size() - 1 : some_object();
     const OwnObject object = objects_[index];

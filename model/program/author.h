@@ -35,6 +35,7 @@ enum class Action : std::uint8_t {
   scope,
   mutex,
   sleep,
+  stack,
   object,  // from here on: objects and caches
   object_burst,
   object_release,
@@ -45,8 +46,8 @@ enum class Action : std::uint8_t {
   cache,
   pool,
 };
-inline constexpr std::size_t actions = 29;
-inline constexpr std::size_t first_object_action = 20;
+inline constexpr std::size_t actions = 30;
+inline constexpr std::size_t first_object_action = 21;
 
 inline constexpr std::uint8_t filesystem_mutex = locks_max - 1;
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
@@ -88,6 +89,7 @@ struct Style {
   std::uint64_t pages_taken = 0;
   std::uint32_t burst_max = 64;
   bool shares_pools = true;
+  bool hands_over_tasks = true;
   std::vector<Pool> shared_pools = {};
   std::optional<Focus> focus;
 };
@@ -111,6 +113,7 @@ class Author {
   const Program& program() const { return case_.programs[program_]; }
   const Case& the_case() const { return case_; }
   Random& random() { return random_; }
+  std::uint64_t stack_used() const;  // by frames that it has not returned from
 
  private:
   enum class Form : std::uint8_t { page, address, exact };
@@ -206,6 +209,15 @@ class Author {
   void destroy_pool(std::size_t index);
   bool destroy_pools_of(Slot cache);
 
+  // Kernel stacks (author_stacks.cpp).
+  bool perform_on_stacks();
+  std::uint64_t stack_share() const;
+  std::uint64_t some_frame(std::uint64_t left);
+  void call_function(std::uint64_t left);
+  void recurse(std::uint64_t left);
+  void end_task(std::size_t index);
+  void settle_stacks();
+
   // In focus.
   void take(std::uint32_t count);
   void give(std::uint32_t count);
@@ -222,6 +234,8 @@ class Author {
   std::vector<Cache> caches_;
   std::vector<Pool> pools_;                        // its own; others are in style_
   std::set<Slot> handed_out_;                      // caches and pools of which another program has objects
+  std::vector<Slot> tasks_;                        // that it has forked
+  std::vector<std::uint64_t> frames_;              // bytes of each, with its arrays
   unsigned atomic_depth_ = 0;                      // sections with preemption, softirqs or interrupts off
   unsigned sections_ = 0;                          // of any kind: how deep
   std::uint8_t spin_floor_ = 0, mutex_floor_ = 0;  // the first lock that may be taken under what is held

@@ -2,7 +2,7 @@
 // changes of the case, and cutting or inserting bytes cuts or inserts operations.
 //
 //   case      = shape item*
-//   shape     = selector choice{13}              selector < 0xff: a row of the table and one choice per knob
+//   shape     = selector choice{14}              selector < 0xff: a row of the table and one choice per knob
 //             | 0xff exact                       (shape_knobs.h); else every field spelt out
 //   item      = kind payload                     one flat stream; what is missing at the end reads as zeros
 //   kind      < op_kinds                         that operation, appended to the current program; payload = its fields
@@ -57,7 +57,7 @@ constexpr auto fault_sites = [] {
 }();
 
 // A shape spelt out. Optional numbers are one more than their value, 0 is none.
-using ShapeNumbers = std::array<std::uint64_t, 21>;
+using ShapeNumbers = std::array<std::uint64_t, 24>;
 
 template <class T>
 std::uint64_t one_more(std::optional<T> value) {
@@ -89,7 +89,10 @@ ShapeNumbers numbers_of(const machine::Shape& s) {
           static_cast<std::uint64_t>(s.objects),
           s.slab_debug,
           s.quarantine_bytes,
-          static_cast<std::uint64_t>(s.reap)};
+          static_cast<std::uint64_t>(s.reap),
+          s.stack_bytes,
+          static_cast<std::uint64_t>(s.irq_stacks),
+          static_cast<std::uint64_t>(s.stack_cache)};
 }
 
 machine::Shape shape_of(const ShapeNumbers& n) {
@@ -112,7 +115,10 @@ machine::Shape shape_of(const ShapeNumbers& n) {
           .objects = static_cast<machine::ObjectLayer>(n[17] % std::size(machine::object_layer_names)),
           .slab_debug = static_cast<uint8_t>(n[18]),
           .quarantine_bytes = n[19],
-          .reap = (n[20] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
+          .reap = (n[20] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
+          .stack_bytes = n[21],
+          .irq_stacks = (n[22] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
+          .stack_cache = (n[23] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
 }
 
 class Decoder {

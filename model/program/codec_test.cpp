@@ -92,7 +92,8 @@ TEST(Codec, EveryShapeRoundTrips) {
   for (unsigned i = 0; i < 2000; ++i) expect_round_trip({.shape = random_shape(random)});
   const auto odd = parse_shape(
       "x86-64 ram=1T cpus=64 nodes=4 hz=250 dma=12K dma32=24K normal=36K reserved=3 hole=77-78 min_free_kbytes=77 "
-      "pcp=77/7 poison=on objects=slab slab_debug=ZK quarantine=12345");
+      "pcp=77/7 poison=on objects=slab slab_debug=ZK quarantine=12345 stack=16K "
+      "irqstacks=on");
   ASSERT_TRUE(odd.has_value()) << odd.error().message("shape");
   expect_round_trip({.shape = *odd});
 }

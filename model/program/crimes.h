@@ -8,5 +8,6 @@ namespace memtorture::program {
 // One that this program's context can commit.
 void commit_crime(Author& author);
 void commit_object_crime(Author& author);  // on a machine with objects
+void commit_stack_crime(Author& author);   // on a machine with kernel stacks
 
 }  // namespace memtorture::program

@@ -78,6 +78,8 @@ struct SlabFlags {
   friend bool operator==(SlabFlags, SlabFlags) = default;
 };
 inline constexpr unsigned nesting_max = 32;  // what a program can have open at once: masks, locks, scopes
-inline constexpr unsigned locks_max = 4;     // spinlocks, mutexes and wait queues that programs can name, of each
+inline constexpr std::uint64_t frame_bytes_most = 64 << 10;  // of one function, or one array on the stack
+inline constexpr std::uint32_t recursion_most = 256;
+inline constexpr unsigned locks_max = 4;  // spinlocks, mutexes and wait queues that programs can name, of each
 
 }  // namespace memtorture::program

@@ -38,6 +38,10 @@ inline bool is_for_pools(const Op& op) {
   return op.index() >= op_index<PoolCreateSlab>() && op.index() <= op_index<PoolFree>();
 }
 
+inline bool is_for_stacks(const Op& op) {
+  return op.index() >= op_index<ForkTask>() && op.index() <= op_index<StackNotUsed>();
+}
+
 Op default_op(std::size_t kind);  // kind < op_kinds; all fields at their defaults
 std::optional<std::size_t> find_op(std::string_view name);
 

@@ -187,6 +187,22 @@ struct NofsRestore { bool operator==(const NofsRestore&) const = default; MT_OP(
 struct NoreclaimSave { bool operator==(const NoreclaimSave&) const = default; MT_OP("memalloc_noreclaim_save", "this task becomes PF_MEMALLOC") };
 struct NoreclaimRestore { bool operator==(const NoreclaimRestore&) const = default; MT_OP("memalloc_noreclaim_restore", "undo it") };
 
+// --- kernel stacks: on a machine that has them; frames are the running program's own
+struct ForkTask { Out out; bool operator==(const ForkTask&) const = default;
+  MT_OP("fork", "a further task, which has a stack and never runs: the slot gets it, or stays as it was when refused", &ForkTask::out) };
+struct ExitTask { Of task; bool operator==(const ExitTask&) const = default;
+  MT_OP("exit", "that task is gone, and gives up its stack", &ExitTask::task) };
+struct PushFrame { Bytes bytes; bool operator==(const PushFrame&) const = default;
+  MT_OP("push", "call a function whose frame has so many bytes, 64K at most", &PushFrame::bytes) };
+struct PopFrame { bool operator==(const PopFrame&) const = default;
+  MT_OP("pop", "return from it") };
+struct AllocaBytes { Bytes bytes; bool operator==(const AllocaBytes&) const = default;
+  MT_OP("alloca", "an array of so many bytes in the last frame, 64K at most; only its far end is written", &AllocaBytes::bytes) };
+struct Recurse { Count depth; Bytes bytes; bool operator==(const Recurse&) const = default;
+  MT_OP("recurse", "so many calls, one in the other, 256 at most, with frames of so many bytes; and their returns", &Recurse::depth, &Recurse::bytes) };
+struct StackNotUsed { bool operator==(const StackNotUsed&) const = default;
+  MT_OP("stack_not_used", "read how many bytes of the stack that it is on were never written") };
+
 // --- misuse that has no kernel function of its own
 struct BlemishPage { In in; Flaw flaw; bool operator==(const BlemishPage&) const = default;
   MT_OP("blemish", "the owner leaves a flag or field set in the page descriptor", &BlemishPage::in, &BlemishPage::flaw) };
@@ -195,18 +211,20 @@ struct Forget { In in; bool operator==(const Forget&) const = default;
 #undef MT_OP
 // clang-format on
 
-using Op = std::variant<
-    AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages, AllocPagesExact,
-    WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull, GetPage, PutPage, SplitPage,
-    PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages, DrainAllPages, NrFreePages,
-    SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode, Kcalloc, Krealloc, Ksize, Kfree, Kzfree,
-    KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc,
-    CacheFree, PoolCreateSlab, PoolCreateKmalloc, PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link,
-    PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp,
-    SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
-    MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock, RegisterShrinker,
-    UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
-    NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, BlemishPage, Forget>;
+using Op =
+    std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
+                 AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
+                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
+                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
+                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink,
+                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, PoolCreateSlab, PoolCreateKmalloc,
+                 PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable,
+                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp,
+                 SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
+                 MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock,
+                 RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule,
+                 CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
+                 ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

@@ -120,6 +120,7 @@ Op object_op_on(Case& c, const Op& allocation, Random& random) {
 
 Op op_on(Case& c, const Op& allocation, Random& random) {
   if (is_for_objects(allocation)) return object_op_on(c, allocation, random);
+  if (is_for_stacks(allocation)) return ExitTask{{field_of<Out>(allocation)->slot}};
   static constexpr std::size_t kinds[] = {
       op_index<FreePagesOf>(),    op_index<FreePagesOf>(), op_index<FreePages>(),     op_index<FreePages>(),
       op_index<FreePagesExact>(), op_index<Fill>(),        op_index<CheckContents>(), op_index<GetPage>(),
@@ -163,6 +164,8 @@ Site likely_site(const Op& op, Random& random) {
   static constexpr Site pools[] = {"mempool.lock", "mempool.lock", "mempool.unlock", "slab.alloc", "page.alloc"};
   if (is_for_pools(op) && random.percent(60)) return one_of(pools, random);
   if (is_for_objects(op)) return one_of(objects, random);
+  static constexpr Site stacks[] = {"kstack.push", "kstack.push", "irq.enable", "page.alloc", "zone.unlock"};
+  if (is_for_stacks(op)) return one_of(stacks, random);
   if (field_of<Gfp>(op)) return one_of(alloc, random);
   if (field_of<In>(op)) return one_of(release, random);
   return one_of(any, random);
@@ -189,6 +192,8 @@ Slot add_slot(Case& c) {
 
 void randomise_fields(Case& c, Op& op, Random& random) {
   for_each_field(op, [&](auto& field) { randomise(c, random, field); });
+  if (Bytes* bytes = field_of<Bytes>(op); bytes != nullptr && is_for_stacks(op) && random.percent(85))
+    bytes->value = random.below(400);
 }
 
 Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
@@ -207,6 +212,11 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
       op_index<Kmalloc>(),    op_index<Kmalloc>(),           op_index<Kzalloc>(),
       op_index<CacheAlloc>(), op_index<CacheCreate>(),       op_index<Kcalloc>(),
       op_index<PoolAlloc>(),  op_index<PoolCreateKmalloc>(), op_index<PoolCreatePages>()};
+  if (c.shape.stack_bytes != 0 && random.percent(15)) {
+    Op on_stack = default_op(op_index<ForkTask>() + random.below(op_index<StackNotUsed>() - op_index<ForkTask>() + 1));
+    randomise_fields(c, on_stack, random);
+    return on_stack;
+  }
   const std::size_t kinds = dice < 75 ? op_index<FreePagesOf>() : op_kinds;  // allocations come first in the variant
   Op op = default_op(has_objects && random.percent(55) ? one_of(makers, random)
                                                        : random.below(static_cast<std::uint32_t>(kinds)));
@@ -243,6 +253,7 @@ fault::Rule random_rule(const Case& c, Random& random) {
   fault::Rule rule;
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
   if (c.shape.objects != machine::ObjectLayer::none && random.percent(40)) rule.site = "slab.alloc";
+  if (c.shape.stack_bytes != 0 && random.percent(20)) rule.site = "kstack.charge";
   static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
   rule.probability = one_of(probabilities, random);
   if (rule.probability % 100 != 0) rule.seed = random.below(1000);
@@ -287,6 +298,10 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
                 : dice < 95 ? Move::fail
                             : Move::wake;
   if (d.take.move == Move::fail) {
+    if (std::holds_alternative<ForkTask>(ops[d.at.op]) && random.percent(50)) {
+      d.at.site = "kstack.charge";
+      return d;
+    }
     d.at.site = is_for_objects(ops[d.at.op]) && random.percent(50) ? Site("slab.alloc") : Site("page.alloc");
     return d;
   }

@@ -73,6 +73,24 @@ void set_objects(Shape& shape, const Shape& row, unsigned choice) {
   shape.reap = choice == 0 ? row.reap : layers[choice].reap;
 }
 
+// Without stacks, of two pages and one, with those of interrupts, with some kept.
+void set_stacks(Shape& shape, const Shape& row, unsigned choice) {
+  using machine::Toggle;
+  constexpr struct {
+    std::uint64_t bytes;
+    Toggle irq = Toggle::off, cache = Toggle::off;
+  } stacks[] = {{},
+                {8 << 10},
+                {8 << 10, Toggle::on},
+                {4 << 10, Toggle::on},
+                {8 << 10, Toggle::off, Toggle::on},
+                {16 << 10, Toggle::on, Toggle::on},
+                {4 << 10}};
+  shape.stack_bytes = choice == 0 ? row.stack_bytes : stacks[choice].bytes;
+  shape.irq_stacks = choice == 0 ? row.irq_stacks : stacks[choice].irq;
+  shape.stack_cache = choice == 0 ? row.stack_cache : stacks[choice].cache;
+}
+
 template <auto Member, auto... Values>
 void set_to(Shape& shape, const Shape& row, unsigned choice) {
   using T = std::remove_reference_t<decltype(shape.*Member)>;
@@ -94,6 +112,7 @@ constexpr Knob knobs[] = {
     {"page", 3, set_to<&Shape::page_shift, 12, 13>},
     {"hz", 4, set_to<&Shape::hz, 100, 250, 1000>},
     {"objects", 11, set_objects},
+    {"stacks", 7, set_stacks},
 };
 static_assert(std::size(knobs) == knobs_count);
 

@@ -20,7 +20,7 @@ struct Knob {
   void (*set)(machine::Shape& shape, const machine::Shape& row, unsigned choice);
 };
 std::span<const Knob> shape_knobs();
-inline constexpr std::size_t knobs_count = 13;
+inline constexpr std::size_t knobs_count = 14;
 using KnobChoices = std::array<std::uint8_t, knobs_count>;
 
 inline constexpr std::uint64_t ram_usual_max = std::uint64_t{16} << 20;

@@ -107,6 +107,9 @@ void add_smaller_rows(std::vector<Shape>& out, const Shape& shape) {
     smaller.slab_debug = shape.slab_debug;
     smaller.quarantine_bytes = shape.quarantine_bytes;
     smaller.reap = shape.reap;
+    smaller.stack_bytes = shape.stack_bytes;
+    smaller.irq_stacks = shape.irq_stacks;
+    smaller.stack_cache = shape.stack_cache;
     out.push_back(smaller);
   }
 }

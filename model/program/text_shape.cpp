@@ -117,6 +117,12 @@ std::string write_slab_debug(const Shape& shape) {
   return letters;
 }
 
+void read_stack(Scanner& scanner, Shape& shape) {
+  shape.stack_bytes = 0;
+  if (scanner.take_if("off")) return;
+  shape.stack_bytes = scanner.take_number("'off' or a size", {0, machine::ram_bytes_max}, Suffix::size);
+}
+
 constexpr Key keys[] = {
     {"ram",
      [](Scanner& scanner, Shape& shape) {
@@ -151,6 +157,10 @@ constexpr Key keys[] = {
      },
      [](const Shape& shape) { return print_size(shape.quarantine_bytes); }},
     {"reap", read_toggle<&Shape::reap>, write_toggle<&Shape::reap>},
+    {"stack", read_stack,
+     [](const Shape& shape) { return shape.stack_bytes == 0 ? std::string("off") : print_size(shape.stack_bytes); }},
+    {"irqstacks", read_toggle<&Shape::irq_stacks>, write_toggle<&Shape::irq_stacks>},
+    {"stackcache", read_toggle<&Shape::stack_cache>, write_toggle<&Shape::stack_cache>},
 };
 
 constexpr auto key_names = [] {

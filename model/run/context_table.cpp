@@ -105,6 +105,13 @@ constexpr CallRow rows[] = {
      never_sleeps},
     {"mempool_free", "m = mempool_create_kmalloc_pool 2 100; p = mempool_alloc m GFP_NOIO", "mempool_free p m",
      never_sleeps},
+    // --- kernel stacks
+    {"fork", "", "t = fork", may_sleep},
+    {"exit", "t = fork", "exit t", never_sleeps},
+    {"push", "", "push 100; pop", anywhere},
+    {"alloca", "", "push 100; alloca 50; pop", anywhere},
+    {"recurse", "", "recurse 3 100", anywhere},
+    {"stack_not_used", "", "stack_not_used", anywhere},
     // --- the machine
     {"smp_processor_id", "", "smp_processor_id", pinned_only},
     {"might_sleep", "", "might_sleep", sleeps},
@@ -147,7 +154,7 @@ Answer answer(const CallRow& row, Place place) { return row.answers[static_cast<
 std::string cell_text(const CallRow& row, Place place) {
   const PlaceRow& where = place_rows[static_cast<unsigned>(place)];
   constexpr std::string_view expectations[] = {"pass", "misuse sleep-in-atomic", "misuse", ""};
-  std::string text = fmt::format("memtorture 1\nmachine x86-32 ram=8M cpus=2 objects=slab\nexpect {}\n\ntask a cpu0\n",
+  std::string text = fmt::format("memtorture 1\nmachine x86-32 ram=8M cpus=2 objects=slab stack=8K\nexpect {}\n\ntask a cpu0\n",
                                  expectations[static_cast<unsigned>(answer(row, place))]);
   auto out = std::back_inserter(text);
   const auto write = [&](std::string_view ops) {

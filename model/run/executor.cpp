@@ -55,7 +55,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   left_.assign(programs, 0);
   if (orphans_.size() < programs) orphans_.resize(programs);
   for (auto& orphans : orphans_) orphans.clear();
-  for (auto* lists : {&lost_, &caches_, &pool_handles_}) {
+  for (auto* lists : {&lost_, &caches_, &pool_handles_, &tasks_made_}) {
     if (lists->size() < programs) lists->resize(programs);
     for (auto& list : *lists) list.clear();
   }
@@ -68,6 +68,9 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   buckets_view_ = nullptr;
   pools_ = nullptr;
   pools_view_ = nullptr;
+  stacks_ = nullptr;
+  stacks_view_ = nullptr;
+  frames_.assign(programs, 0);
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
@@ -102,6 +105,7 @@ void Executor::run_program(void* arg) {
   Executor& self = *task.executor;
   const auto& ops = self.case_->programs[task.index].ops;
   self.started_[task.index] = 1;
+  if (self.stacks_ != nullptr) self.enter();
   std::uint32_t index = 0;
   for (const program::Op& op : ops) {
     machine::begin_operation(index++);
@@ -110,6 +114,7 @@ void Executor::run_program(void* arg) {
   }
   machine::begin_operation(index);
   self.undo_all(self.nesting());
+  if (self.stacks_ != nullptr) self.stacks_->leave();
   self.tape_.emit(Tape::here(EventKind::left));
   self.left_[task.index] = 1;
 }
@@ -148,6 +153,7 @@ void Executor::audit() {
   if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
   if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_));
   if (buckets_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_buckets(*buckets_view_));
+  if (stacks_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_stacks(*stacks_view_));
 }
 
 // --- blocks ----------------------------------------------------------------------------------------------------------
@@ -343,6 +349,7 @@ void Executor::run_cleaner(void* executor) {
   Executor& self = *static_cast<Executor*>(executor);
   machine::begin_operation(harness_op);
   self.clean_up_objects();
+  if (self.stacks_ != nullptr) self.clean_up_stacks();
   for (const Holding& holding : self.slots_) {
     if (holding.what == Held::block) self.free_if_live(holding.first);
   }

@@ -18,6 +18,7 @@
 #include "allocator/machine/machine.h"
 #include "allocator/subject/buckets.h"
 #include "allocator/subject/debug.h"
+#include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
@@ -29,13 +30,13 @@ namespace memtorture::run {
 // What the owner of a block last wrote.
 enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
 
-enum class Held : std::uint8_t { nothing, block, object, cache, pool };
+enum class Held : std::uint8_t { nothing, block, object, cache, pool, task };
 
 struct Holding {  // one slot
   Held what = Held::nothing;
   std::uint8_t ctor = 0;  // of a cache or pool, or that of an object: what constructed objects hold; 0: no constructor
   bool is_pages = false;  // an element of a page pool, or such a pool
-  std::uint64_t address = 0;  // of an object; handle of a cache or pool
+  std::uint64_t address = 0;  // of an object; handle of a cache, pool or task
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
   std::uint64_t bytes = 0;  // asked for: alloc_pages_exact, objects; of a cache or pool: what one of its objects has
@@ -81,8 +82,9 @@ class Executor {
   void use_objects(subject::Objects& objects, subject::ObjectDebug* debug, subject::ObjectsView* view);
   void use_buckets(subject::BucketsView& view) { buckets_view_ = &view; }  // after use_objects()
   void use_pools(subject::Mempools& pools, subject::MempoolsView* view);   // after use_objects(); view: as there
-  std::span<const machine::Strand> strands();                              // one a program
-  machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
+  void use_stacks(subject::Kstacks& stacks, subject::KstacksView* view);
+  std::span<const machine::Strand> strands();  // one a program
+  machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
 
   void audit();  // quiescent points only
@@ -183,6 +185,12 @@ class Executor {
                    const Holding& element);
   void clean_up_pools();
 
+  // Kernel stacks (executor_stacks.cpp).
+  void enter();
+  std::uint64_t return_address() const;
+  std::uint64_t bytes_not_clear(subject::TaskHandle task);
+  void clean_up_stacks();
+
  public:
   // One overload an operation; called by execute() in the context of the program.
 #define MT_EXECUTE(TYPE) void operator()(const program::TYPE& op)
@@ -278,6 +286,13 @@ class Executor {
   MT_EXECUTE(NofsRestore);
   MT_EXECUTE(NoreclaimSave);
   MT_EXECUTE(NoreclaimRestore);
+  MT_EXECUTE(ForkTask);
+  MT_EXECUTE(ExitTask);
+  MT_EXECUTE(PushFrame);
+  MT_EXECUTE(PopFrame);
+  MT_EXECUTE(AllocaBytes);
+  MT_EXECUTE(Recurse);
+  MT_EXECUTE(StackNotUsed);
   MT_EXECUTE(BlemishPage);
   MT_EXECUTE(Forget);
 #undef MT_EXECUTE
@@ -297,6 +312,9 @@ class Executor {
   subject::BucketsView* buckets_view_ = nullptr;
   subject::Mempools* pools_ = nullptr;
   subject::MempoolsView* pools_view_ = nullptr;
+  subject::Kstacks* stacks_ = nullptr;
+  subject::KstacksView* stacks_view_ = nullptr;
+  std::vector<std::uint32_t> frames_;    // by program: that it can return from
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;
   std::vector<Nesting> nesting_;  // one a program
@@ -307,6 +325,7 @@ class Executor {
   std::vector<std::vector<std::uint64_t>> lost_;    // by program: the same for objects
   std::vector<std::vector<std::uint64_t>> caches_;  // by program: what it created
   std::vector<std::vector<subject::PoolHandle>> pool_handles_;  // the same
+  std::vector<std::vector<subject::TaskHandle>> tasks_made_;    // the same
   std::vector<std::deque<Constructor>> constructors_;
   std::uint32_t operations_in_flight_ = 0;
   std::uint32_t operations_since_audit_ = 0;

@@ -61,6 +61,17 @@ std::string object_result_text(const Case& the_case, const program::Op& op, cons
   return text;
 }
 
+std::string stack_result_text(const program::Op& op, const Event& event) {
+  if (std::holds_alternative<program::ExitTask>(op)) return "";
+  if (std::holds_alternative<program::StackNotUsed>(op)) return fmt::format("= {}", event.value);
+  if (std::holds_alternative<program::PopFrame>(op)) return fmt::format("= returns to {:#x}", event.value);
+  if (!std::holds_alternative<program::ForkTask>(op)) return fmt::format("= at {:#x}", event.value);
+  if (event.value == subject::no_task) return "= refused";
+  std::string text = fmt::format("= task {:#x}", event.value);
+  if (event.value2 != ~std::uint64_t{0}) text += fmt::format(", byte {} is not zero", event.value2);
+  return text;
+}
+
 std::string result_text(const Case& the_case, const Event& event) {
   if (event.op == harness_op || event.who >= the_case.programs.size()) return "";
   const auto& ops = the_case.programs[event.who].ops;
@@ -69,6 +80,7 @@ std::string result_text(const Case& the_case, const Event& event) {
   if (std::holds_alternative<program::PageAddress>(op)) return fmt::format("= {:#x}", event.value);
   if (tells_a_number(op)) return fmt::format("= {}", static_cast<std::int64_t>(event.value));
   if (program::is_for_objects(op)) return object_result_text(the_case, op, event);
+  if (program::is_for_stacks(op)) return stack_result_text(op, event);
   if (op.index() > 8) return "";
   if (event.pfn == machine::no_pfn) return "= refused";
   std::string text = fmt::format("= {} order {}", frame_name(the_case.shape, event.pfn), event.order);
@@ -163,6 +175,11 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
     case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
     case EventKind::locked: return event.value != 0 ? lock_text(event) : "";
+    case EventKind::entered:
+      return event.value == machine::no_context
+                 ? fmt::format("runs at {:#x}", event.value2)
+                 : fmt::format("runs on top of {} at {:#x}",
+                               context_name(the_case, static_cast<ContextId>(event.value)), event.value2);
     case EventKind::left: return "end";
     case EventKind::layer_released:
     case EventKind::quiet: break;
@@ -186,6 +203,10 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
         fmt::format_to(out, "cpu{} harness: destroys cache {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_pool) {
         fmt::format_to(out, "cpu{} harness: destroys pool {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_task) {
+        fmt::format_to(out, "cpu{} harness: ends task {:#x}\n", event.cpu, event.value);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_stacks) {
+        fmt::format_to(out, "cpu{} harness: gives back stacks\n", event.cpu);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_leak_scan) {
         fmt::format_to(out, "cpu{} harness: looks for leaks\n", event.cpu);
       } else if (event.op == harness_op) {

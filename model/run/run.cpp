@@ -1,7 +1,7 @@
 // One run, from boot to verdict:
 //
-//   boot -> oracle.begin -> objects boot -> programs run, every event judged -> quiet -> harness gives everything back
-//   -> oracle.end -> audit
+//   boot -> oracle.begin -> objects boot -> stacks boot -> programs run, every event judged -> quiet -> harness gives
+//   everything back -> oracle.end -> audit
 //
 // A stop on the way (finding, fatal misuse, panic, deadlock, livelock) ends it there: after it nothing more is
 // demanded.
@@ -96,6 +96,11 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
     }
     tape_.judge_logs();
   }
+  if (!tape_.is_over() && the_case.shape.stack_bytes != 0) {
+    subject::Kstacks* const stacks = subject_->boot_stacks(executor_.strands());
+    tape_.judge_logs();
+    if (stacks != nullptr && !tape_.is_over()) executor_.use_stacks(*stacks, subject_->kstacks_view());
+  }
   if (tape_.is_over()) return outcome_;
   tape_.begin_programs();
 
@@ -124,7 +129,12 @@ void Session::conclude(const Case& the_case, const RunResult& result) {
   switch (result.reason) {
     case StopReason::finished:
     case StopReason::stopped: return;
-    case StopReason::panic: outcome_.verdict = Verdict::panic; return;
+    case StopReason::panic:
+      outcome_.verdict = Verdict::panic;
+      if (oracle_.crime().rule != "stack-overflow") return;  // else this is how it has to end
+      outcome_.verdict = Verdict::misuse;
+      outcome_.finding = oracle_.crime();
+      return;
     case StopReason::deadlock: return conclude_blocked(the_case, Verdict::deadlock);
     case StopReason::livelock: return conclude_blocked(the_case, Verdict::livelock);
   }

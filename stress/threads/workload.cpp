@@ -73,6 +73,17 @@ constexpr Workload table[] = {
      .machine = "toy cpus=4 objects=slab slab_debug=FZPUK quarantine=64K",
      .focus = Focus::caches,
      .handovers_per_task = 6},
+    {.name = "stacks",
+     .machine = "tiny-64 cpus=4 stack=8K stackcache=on",
+     .focus = Focus::stacks,
+     .handlers_per_cpu = 3,
+     .ops_per_task = 60},
+    {.name = "irq_stacks",
+     .machine = "toy cpus=3 stack=4K irqstacks=on objects=slab",
+     .focus = Focus::stacks,
+     .tasks_per_cpu = 2,
+     .handlers_per_cpu = 3,
+     .ops_per_task = 40},
     {.name = "alpha", .machine = "alpha ram=8M cpus=6 nodes=2 pcp=20/8", .handlers_per_cpu = 1, .ops_per_task = 60},
 };
 
@@ -95,6 +106,7 @@ Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
   // Their slots have two owners and no lock: handing over is done here, and otherwise (give, take).
   style.weights[static_cast<std::size_t>(Action::object_hand_over)] = 0;
   style.shares_pools = false;
+  style.hands_over_tasks = false;
   switch (focus) {
     case Focus::contention: often(style, {Action::alloc, Action::alloc_large, Action::release}); break;
     case Focus::lists: often(style, {Action::alloc, Action::release, Action::drain, Action::burst}); break;
@@ -106,6 +118,10 @@ Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
     case Focus::caches:
       often(style, {Action::cache, Action::cache, Action::object, Action::object_release});
       style.weights[static_cast<std::size_t>(Action::object_burst)] = 2;  // one is as long as many of the others
+      break;
+    case Focus::stacks:
+      style.weights[static_cast<std::size_t>(Action::stack)] = 24;
+      often(style, {Action::stack, Action::section});
       break;
     case Focus::mix:
     case Focus::handover:

@@ -24,6 +24,7 @@ enum class Focus : std::uint8_t {
   pressure,
   interrupts,
   handover,
+  stacks,
   faults,
   references,
   objects,  // kmalloc and caches; what is handed over are objects

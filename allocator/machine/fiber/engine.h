@@ -73,6 +73,7 @@ class Engine {
   bool wait(const WaitQueue& queue, Jiffies timeout);    // timeout 0: none. False: it is up
   std::uint32_t wake(const WaitQueue& queue, bool all);  // how many
   bool owns_below(ContextId owner) const;                // did the running context interrupt `owner`?
+  const Context* interrupted() const { return running_->kind == ContextKind::task ? nullptr : running_->under; }
   void wake_daemon(const machine::Strand& daemon);
   bool daemon_wait();
   bool daemon_wait_until(Jiffies at);

@@ -218,6 +218,46 @@ TEST_F(FiberEngine, RecursionAndForeignUnlockAreReported) {
   EXPECT_EQ(recorder_.reports, (std::vector{ReportKind::lock_recursion, ReportKind::lock_unowned}));
 }
 
+TEST_F(FiberEngine, AHandlerKnowsWhatItInterrupted) {
+  const auto found = [] { return interrupted() != nullptr ? interrupted()->id : no_context; };
+  const ContextId a = add(0, [&] {
+    EXPECT_EQ(found(), no_context);
+    point("page.free");
+    EXPECT_EQ(found(), no_context);
+  });
+  ContextId below_softirq = 0, below_nmi = 0, below_late = 0;
+  const ContextId soft = add(0, [&] { below_softirq = found(), point("page.get"); }, ContextKind::softirq);
+  const ContextId nmi = add(0, [&] { below_nmi = found(); }, ContextKind::nmi);
+  add(1, [&] { below_late = found(); }, ContextKind::hardirq);
+  script_.lines = {{a, "page.free", {Move::deliver, soft}}, {soft, "page.get", {Move::deliver, nmi}}};
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(below_softirq, a);
+  EXPECT_EQ(below_nmi, soft);
+  EXPECT_EQ(below_late, no_context);
+}
+
+TEST_F(FiberEngine, WhoGivesUpItsCpuIsLookedAtFirst) {
+  WaitQueue queue;
+  bool looks = true;
+  add(0, [&] {
+    if (looks) machine_.on_switch([](void* said) { *static_cast<std::string*>(said) += 'x'; }, &said_);
+    schedule();
+    sleep_jiffies(1);
+    say("w");
+    (void)queue.wait_timeout(1, [] { return false; });
+    might_sleep();  // gives up nothing
+    preempt_disable();
+    schedule();  // must not, and is looked at all the same
+    preempt_enable();
+  });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "xxwxx");
+  said_.clear();
+  looks = false;
+  EXPECT_EQ(run().reason, StopReason::finished);  // a boot forgets it
+  EXPECT_EQ(said_, "w");
+}
+
 TEST_F(FiberEngine, AHandlerThatTakesTheInterruptedTasksLockIsARecursion) {
   SpinLock lock(test_class);
   const ContextId a = add(0, [&] {

@@ -122,6 +122,10 @@ class Engine {
   void prepare_to_wait(WaitQueue& queue, std::uint32_t& word);
   bool wait(WaitQueue& queue, std::uint32_t& word, Jiffies timeout);
   void wake(WaitQueue& queue, std::uint32_t& word, bool all);
+  const Context* interrupted() const {  // the idle thread is nobody
+    const Frame* const below = frame().below;
+    return below == nullptr || below->id == no_context ? nullptr : below;
+  }
   void wake_daemon(const Strand& daemon);
   bool daemon_wait();
   bool daemon_wait_until(Jiffies at);
