@@ -10,7 +10,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstdint>
 
 #include "allocator/machine/context.h"
@@ -26,16 +25,17 @@ struct LockWatch {
 std::uint8_t lock_use(const Context& context);  // of a lock that it takes now
 [[gnu::cold]] void tell_lock(LockClass taken, LockSet under, std::uint8_t use);
 
-inline void note_acquire(LockClass lock, bool waits = true) {
-  Context& me = current();
+// Before it is waited for; waits: false for an attempt, which makes no edge.
+inline void note_attempt(LockClass lock, bool waits = true) {
+  const Context& me = current();
   if (const LockWatch* watch = me.watch; watch != nullptr) {
     const LockSet under = waits ? me.held & ~watch->under[lock.index()] : 0;
     const auto use = static_cast<std::uint8_t>(lock_use(me) & ~watch->uses[lock.index()]);
     if ((under | use) != 0) [[unlikely]]
       tell_lock(lock, under, use);
   }
-  me.held |= lock.bit();
 }
+inline void note_acquired(LockClass lock) { current().held |= lock.bit(); }
 inline void note_release(LockClass lock) { current().held &= ~lock.bit(); }
 
 inline std::uint8_t lock_use(const Context& context) {

@@ -22,7 +22,8 @@ class RwSemaphore {
     do {
       if ((state & closed) != 0) return false;
     } while (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire, std::memory_order_relaxed));
-    note_acquire(class_, false);
+    note_attempt(class_, false);
+    note_acquired(class_);
     return true;
   }
   void end_read() {

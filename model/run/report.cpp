@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
 
 #include "model/program/text.h"
@@ -59,6 +60,48 @@ void print_schedule(std::string& text, const Case& the_case, const Outcome& outc
   }
 }
 
+bool may_be_stuck(Verdict verdict) {
+  return verdict == Verdict::stalled || verdict == Verdict::deadlock || verdict == Verdict::livelock ||
+         verdict == Verdict::misuse;
+}
+
+std::string held_text(machine::LockSet held) {
+  std::string text;
+  for (machine::LockSet left = held; left != 0; left &= left - 1) {
+    const auto lock = static_cast<unsigned>(std::countr_zero(left));
+    text += fmt::format("{}{}", text.empty() ? ", holding " : ", ", machine::LockClass::at(lock).name());
+  }
+  return text;
+}
+
+// Who stands where, when not everybody came to his end.
+void print_positions(std::string& text, const Case& the_case, const Outcome& outcome) {
+  const std::size_t programs = the_case.programs.size();
+  std::vector<const Event*> calls(programs), last(programs);
+  std::vector<bool> ended(programs);
+  for (const Event& event : outcome.history) {
+    if (event.who >= programs || event.op == harness_op) continue;
+    last[event.who] = &event;
+    if (event.kind == EventKind::call) calls[event.who] = &event;
+    if (event.kind == EventKind::result) calls[event.who] = nullptr;
+    if (event.kind == EventKind::left) ended[event.who] = true;
+  }
+  if (!may_be_stuck(outcome.verdict) || std::ranges::none_of(calls, [](const Event* call) { return call != nullptr; }))
+    return;
+  text += "Where everybody is:\n";
+  auto out = std::back_inserter(text);
+  for (std::size_t i = 0; i != programs; ++i) {
+    const auto who = static_cast<ContextId>(i);
+    fmt::format_to(out, " {}: ", context_name(the_case, who));
+    if (calls[i] != nullptr) {
+      fmt::format_to(out, "in {}.{} {}, on cpu{}{}\n", context_name(the_case, who), calls[i]->op,
+                     operation_text(the_case, who, calls[i]->op), last[i]->cpu, held_text(last[i]->held));
+    } else {
+      text += ended[i] ? "at its end\n" : last[i] == nullptr ? "not begun\n" : "between operations\n";
+    }
+  }
+}
+
 }  // namespace
 
 std::string print_report(const Case& the_case, const Outcome& outcome) {
@@ -82,6 +125,7 @@ std::string print_report(const Case& the_case, const Outcome& outcome) {
   fmt::format_to(out, "Machine:   {}\n", program::print_shape(the_case.shape));
   if (!outcome.sandbox_detail.empty()) fmt::format_to(out, "Last words of the subject:\n{}\n", outcome.sandbox_detail);
   print_life(text, the_case, outcome);
+  print_positions(text, the_case, outcome);
   print_schedule(text, the_case, outcome);
   text += frame_line;
   return text;

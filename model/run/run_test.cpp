@@ -196,6 +196,34 @@ TEST(Sandbox, RunawayMemoryIsAVerdict) {
   EXPECT_EQ(replay_sandboxed(two_tasks, {}, limits, &Doomed<Devours>::make).verdict, Verdict::out_of_memory);
 }
 
+TEST(Report, WhereEverybodyIs) {
+  const auto parsed = program::parse(R"(memtorture 1
+machine toy cpus=2
+expect stalled
+
+task a cpu0
+  mutex_lock l0
+  wait_event l1
+
+task b cpu1
+  mutex_lock l1
+  mutex_lock l0
+
+task c cpu1
+  mutex_lock l2
+)");
+  ASSERT_TRUE(parsed.has_value());
+  const Outcome outcome = replay(*parsed, {.keep = Keep::history});
+  EXPECT_EQ(outcome.verdict, Verdict::stalled);
+  const std::string report = print_report(*parsed, outcome);
+  EXPECT_NE(report.find("Where everybody is:\n"
+                        " a: in a.1 wait_event l1, on cpu0, holding program.mutex0\n"
+                        " b: in b.1 mutex_lock l0, on cpu1, holding program.mutex1\n"
+                        " c: at its end\n"),
+            std::string::npos)
+      << report;
+}
+
 }  // namespace
 }  // namespace memtorture::run
 #endif

@@ -11,7 +11,7 @@ void SpinLock::lock(Site site) {
   point(site);
   Context& me = current();
   me.preempt_count += preempt_offset;
-  note_acquire(class_);
+  note_attempt(class_);
   Engine& engine = this_machine().engine();
   for (;;) {
     const ContextId owner = owner_.load(std::memory_order_relaxed);
@@ -22,13 +22,15 @@ void SpinLock::lock(Site site) {
     }
     engine.spin(*this);
   }
+  note_acquired(class_);
   owner_.store(me.id, std::memory_order_relaxed);
 }
 
 bool SpinLock::try_lock() {
   if (is_locked()) return false;
   current().preempt_count += preempt_offset;
-  note_acquire(class_, false);
+  note_attempt(class_, false);
+  note_acquired(class_);
   owner_.store(current().id, std::memory_order_relaxed);
   return true;
 }
@@ -84,20 +86,21 @@ void Mutex::lock(Site site) {
   const ContextId me = current().id;
   if (me != no_context && owner_.load(std::memory_order_relaxed) == me)  // outside of a run nobody else is there
     return report({.kind = ReportKind::lock_recursion});
-  note_acquire(class_);
+  note_attempt(class_);
   while (owner_.load(std::memory_order_relaxed) != no_context) {
     // Reported above; waiting here would be for ever.
-    if (!sleepable(current().preempt_count, current().irqs) || !may_give_up_cpu("sched.sleep"))
-      return note_release(class_);
+    if (!sleepable(current().preempt_count, current().irqs) || !may_give_up_cpu("sched.sleep")) return;
     // At that point the owner may have unlocked: asleep after its wake-up nobody would wake us.
     if (owner_.load(std::memory_order_relaxed) != no_context) queue_.sleep();
   }
   owner_.store(me, std::memory_order_relaxed);
+  note_acquired(class_);
 }
 
 bool Mutex::try_lock() {
   if (owner_.load(std::memory_order_relaxed) != no_context) return false;
-  note_acquire(class_, false);
+  note_attempt(class_, false);
+  note_acquired(class_);
   owner_.store(current().id, std::memory_order_relaxed);
   return true;
 }

@@ -81,14 +81,16 @@ void SpinLock::lock(Site site) {
   point(site);
   Context& me = current();
   me.preempt_count += preempt_offset;
-  note_acquire(class_);
+  note_attempt(class_);
   ContextId owner = no_context;
-  if (owner_.compare_exchange_strong(owner, me.id, std::memory_order_acquire, std::memory_order_relaxed)) return;
+  if (owner_.compare_exchange_strong(owner, me.id, std::memory_order_acquire, std::memory_order_relaxed))
+    return note_acquired(class_);
   if (owned_by_me_or_below(owner)) {
     ++depth_;
     return report({.kind = ReportKind::lock_recursion});
   }
   this_machine().engine().spin(owner_);
+  note_acquired(class_);
 }
 
 bool SpinLock::try_lock() {
@@ -96,7 +98,8 @@ bool SpinLock::try_lock() {
   ContextId owner = no_context;
   if (!owner_.compare_exchange_strong(owner, me.id, std::memory_order_acquire, std::memory_order_relaxed)) return false;
   me.preempt_count += preempt_offset;
-  note_acquire(class_, false);
+  note_attempt(class_, false);
+  note_acquired(class_);
   return true;
 }
 
@@ -219,13 +222,14 @@ void Mutex::lock(Site site) {
   might_sleep();
   point(site);
   const ContextId me = current().id;
-  if (owner_.load(std::memory_order_relaxed) != me) note_acquire(class_);
+  if (owner_.load(std::memory_order_relaxed) != me) note_attempt(class_);
   for (;;) {
     ContextId owner = no_context;
-    if (owner_.compare_exchange_strong(owner, me, std::memory_order_acquire, std::memory_order_relaxed)) return;
+    if (owner_.compare_exchange_strong(owner, me, std::memory_order_acquire, std::memory_order_relaxed))
+      return note_acquired(class_);
     if (owner == me) return report({.kind = ReportKind::lock_recursion});
     if (!sleepable(current().preempt_count, current().irqs))  // reported above; waiting here could be for ever
-      return note_release(class_);
+      return;
     queue_.wait();
   }
 }
@@ -234,7 +238,8 @@ bool Mutex::try_lock() {
   ContextId owner = no_context;
   if (!owner_.compare_exchange_strong(owner, current().id, std::memory_order_acquire, std::memory_order_relaxed))
     return false;
-  note_acquire(class_, false);
+  note_attempt(class_, false);
+  note_acquired(class_);
   return true;
 }
 
