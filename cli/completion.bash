@@ -31,6 +31,7 @@ _memtorture() {
     gen:--seed) return ;;
     gen:--count) return ;;
     gen:-o | gen:--out) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    gen:--cell) return ;;
     gen:--audit) COMPREPLY=($(compgen -W "never end every" -- "$word")); return ;;
     gen:--crimes) return ;;
     gen:--faults) return ;;
@@ -42,17 +43,18 @@ _memtorture() {
     gen:--nodes-max) return ;;
     encode:-o | encode:--out) COMPREPLY=($(compgen -f -- "$word")); return ;;
     decode:-o | decode:--out) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    list:--covered) COMPREPLY=($(compgen -f -- "$word")); return ;;
   esac
   case $verb in
     check) options="--help --seconds --runs --seed --jobs --out --stop-at-first --json --audit --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
     run) options="--help --twice --history --sandbox --audit --json --junit" words="" ;;
     replay) options="--help --audit" words="" ;;
     shrink) options="--help --out --runs --sandbox --audit" words="" ;;
-    gen) options="--help --seed --count --out --run --audit --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
+    gen) options="--help --seed --count --out --cell --run --audit --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
     fmt) options="--help --in-place --check --drop-comments" words="" ;;
     encode) options="--help --out" words="" ;;
     decode) options="--help --out" words="" ;;
-    list) options="--help --json" words="subjects machines operations sites rules flags" ;;
+    list) options="--help --json --markdown --covered" words="subjects machines operations sites rules flags contexts points" ;;
     completion) options="--help" words="bash" ;;
     man) options="--help" words="" ;;
     *) return ;;

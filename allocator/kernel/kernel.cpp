@@ -25,6 +25,7 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   pages_.boot(machine_, bank_, faults_, trace);
   slab_.reset();
   stacks_.reset();
+  percpu_.reset();
   k12_ = false;
 }
 
@@ -47,6 +48,22 @@ bool Kernel::boot_objects() {
       &step);
   faults_.reset(rules_, *this);
   if (step.done && machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
+  return step.done;
+}
+
+bool Kernel::boot_percpu() {
+  faults_.reset({}, *this);
+  struct Step {
+    Kernel& kernel;
+    bool done = false;
+  } step{*this};
+  machine_.run_alone(
+      [](void* arg) {
+        Step& self = *static_cast<Step*>(arg);
+        self.done = self.kernel.percpu_.boot(percpu::KernelSection{});
+      },
+      &step);
+  faults_.reset(rules_, *this);
   return step.done;
 }
 

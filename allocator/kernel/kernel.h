@@ -18,6 +18,7 @@
 #include "allocator/kstack/kstack.h"
 #include "allocator/machine/machine.h"
 #include "allocator/page/page_alloc.h"
+#include "allocator/percpu/percpu.h"
 #include "allocator/slab/k12.h"
 #include "allocator/slab/mempool.h"
 #include "allocator/slab/quick.h"
@@ -28,6 +29,7 @@
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
+#include "allocator/subject/percpu.h"
 
 namespace memtorture::kernel {
 
@@ -48,6 +50,8 @@ class Kernel final : public subject::Pages,
                      public subject::ObjectDebug,
                      public subject::Kstacks,
                      public subject::KstacksView,
+                     public subject::Percpu,
+                     public subject::PercpuView,
                      private fault::Listener {
  public:
   Kernel();
@@ -62,10 +66,15 @@ class Kernel final : public subject::Pages,
   // has stacks. False: not enough memory; the machine is as it was.
   bool boot_stacks(std::span<const machine::Strand> strands);
 
+  // Per-CPU memory, on top of booted objects, brought up without injected failures. False: not enough memory, or no
+  // block can hold a chunk; the machine is as it was.
+  bool boot_percpu();
+
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
   slab::SlabAllocator& slab() { return slab_; }
   kstack::StackAllocator& stacks() { return stacks_; }
+  percpu::PercpuAllocator& percpu() { return percpu_; }
   subject::Promises promises() const { return {}; }
 
   // --- subject::Pages -----------------------------------------------------------------------------------------------
@@ -233,6 +242,31 @@ class Kernel final : public subject::Pages,
   void shut_down() override { stacks_.shut_down(); }
   subject::StackInfo stack_info(std::uint64_t base) override;
   void for_each_stack(EachStack f, void* arg) override;
+  // --- subject::Percpu, PercpuView ----------------------------------------------------------------------------------
+  subject::PercpuLayout percpu_layout() override;
+  subject::PercpuPtr alloc_percpu(std::uint64_t bytes, std::uint64_t align) override {
+    return percpu_.alloc(bytes, align, subject::GFP_KERNEL);
+  }
+  subject::PercpuPtr alloc_percpu_gfp(std::uint64_t bytes, std::uint64_t align, gfp_t gfp) override {
+    return percpu_.alloc(bytes, align, gfp);
+  }
+  subject::PercpuPtr alloc_reserved_percpu(std::uint64_t bytes, std::uint64_t align) override {
+    return percpu_.alloc_reserved(bytes, align);
+  }
+  void free_percpu(subject::PercpuPtr area) override { percpu_.free(area); }
+  std::uint64_t per_cpu_ptr(subject::PercpuPtr area, unsigned cpu) override { return percpu_.per_cpu_ptr(area, cpu); }
+  std::uint64_t this_cpu_ptr(subject::PercpuPtr area) override { return percpu_.this_cpu_ptr(area); }
+  std::uint64_t get_cpu_ptr(subject::PercpuPtr area) override { return percpu_.get_cpu_ptr(area); }
+  void put_cpu_ptr(subject::PercpuPtr area) override { percpu_.put_cpu_ptr(area); }
+  unsigned this_cpu_add(subject::PercpuPtr area, std::uint64_t value, unsigned width) override {
+    return percpu_.this_cpu_add(area, value, width);
+  }
+  unsigned static_variables() override;
+  subject::StaticVariable static_variable(unsigned index) override;
+  subject::PercpuCounts percpu_counts() override;
+  void for_each_percpu_chunk(EachPercpuChunk f, void* arg) override;
+  void for_each_percpu_area(std::uint64_t descriptor, EachPercpuArea f, void* arg) override;
+  bool populated(std::uint64_t descriptor, unsigned cpu, unsigned page) override;
 
  private:
   void fired(machine::Site site) override { trace_->fault_fired(site); }
@@ -248,6 +282,7 @@ class Kernel final : public subject::Pages,
   slab::PoolAllocator mempools_{machine_, pages_, slab_};
   slab::BucketAllocator buckets_{machine_, faults_, pages_};
   kstack::StackAllocator stacks_{machine_, faults_, pages_};
+  percpu::PercpuAllocator percpu_{machine_, faults_, pages_, slab_};
   [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);
   [[gnu::noinline]] void kfree_late(std::uint64_t object);
 

@@ -27,6 +27,8 @@ class KernelSubject final : public subject::Subject {
     return kernel_.machine().shape().stack_bytes != 0 && kernel_.boot_stacks(strands) ? &kernel_ : nullptr;
   }
   subject::KstacksView* kstacks_view() override { return &kernel_; }
+  subject::Percpu* boot_percpu() override { return kernel_.boot_percpu() ? &kernel_ : nullptr; }
+  subject::PercpuView* percpu_view() override { return &kernel_; }
   subject::Promises promises() const override { return kernel_.promises(); }
 
  private:

@@ -29,6 +29,8 @@ inline constexpr LockRow lock_table[] = {
     {"lru", LockKind::spin, "the lists of clients' pages"},
     {"mempool", LockKind::spin, "the elements that a memory pool sets aside"},
     {"pcp", LockKind::spin, "one CPU's list of pages of a zone"},
+    {"pcpu_alloc_mutex", LockKind::mutex, "per-CPU memory: who looks for an area, or backs and frees chunks"},
+    {"pcpu_lock", LockKind::spin, "maps and lists of chunks of per-CPU memory"},
     {"program.mutex0", LockKind::mutex, "mutex l0 of a case"},
     {"program.mutex1", LockKind::mutex, "mutex l1 of a case"},
     {"program.mutex2", LockKind::mutex, "mutex l2 of a case"},

@@ -48,6 +48,10 @@ enum class ReportKind : std::uint8_t {
   bad_cache,           // no such cache, or a cache that cannot be made: arguments, context or size (10.2)
   slab_gfp,            // gfp: HIGHMEM, DMA32 or unknown bits, or GFP_DMA and the cache disagree; fixed up (10.9)
   bad_object,          // pfn: what is given back, or asked about, is no object of a slab (10.9, 11.7)
+  percpu_illegal,      // size or alignment that no per-CPU area has (16.4); address: bytes
+  percpu_failed,       // "PERCPU: allocation failed"; address: bytes, order: PercpuFailure. At most 10 times, then
+  percpu_limit,        // ... once this
+  percpu_bad_free,     // free_percpu of what is no area; address
   // All below: address, object (object_details.h). Which check sees what: allocator/debug/README.md.
   object_double_free,   // what is given back is free already
   object_invalid_free,  // what is given back, or asked about, lies in a slab and is no object's start
@@ -108,6 +112,10 @@ inline constexpr ReportRow report_table[] = {
     {"bad-cache", Severity::bug, "kernel BUG at mm/slab: kmem_cache_create or a cache that is none"},
     {"slab-gfp", Severity::bug, "Unexpected gfp: "},
     {"bad-object", Severity::bug, "kfree_debugcheck: out of range ptr "},
+    {"percpu-illegal", Severity::warning, "WARNING: at mm/percpu: illegal size or align for percpu allocation"},
+    {"percpu-failed", Severity::warning, "PERCPU: allocation failed, size="},
+    {"percpu-limit", Severity::note, "PERCPU: limit reached, disable warning"},
+    {"percpu-bad-free", Severity::bug, "kernel BUG at mm/percpu: free_percpu of what is no area"},
     {"object-double-free", Severity::bug, "slab: double free detected in cache "},
     {"object-invalid-free", Severity::bug, "BUG: KASAN: invalid-free in "},
     {"object-wrong-cache", Severity::bug, "slab error in cache_free_debugcheck(): Wrong slab cache. "},
@@ -133,6 +141,11 @@ inline constexpr std::string_view bad_page_reasons[] = {"",
                                                         "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
                                                         "compound_head not consistent",
                                                         "reserved page freed"};
+
+// Why an allocation of per-CPU memory failed.
+enum class PercpuFailure : std::uint8_t { reserved, map, chunk, populate };
+inline constexpr std::string_view percpu_failures[] = {"alloc from reserved chunk failed", "failed to extend area map",
+                                                       "failed to allocate new chunk", "failed to populate"};
 
 // BUG() and friends: the run of the whole machine ends (domain.md 0.2 PANIC).
 // stack_end: the word above thread_info is gone. stack_overrun: it is not, but frames went past it.

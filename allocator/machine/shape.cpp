@@ -124,6 +124,7 @@ std::optional<std::string> why_impossible(const Shape& shape) {
     return "a quarantine needs the letter K in slab_debug";
   if (shape.reap == Toggle::on && shape.objects != ObjectLayer::slab) return "reap needs objects=slab";
   if (const auto why = why_stacks_impossible(shape)) return why;
+  if (shape.percpu == Toggle::on && shape.objects != ObjectLayer::slab) return "percpu needs objects=slab";
   return why_zones_impossible(shape);
 }
 

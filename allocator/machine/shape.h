@@ -59,6 +59,8 @@ struct Shape {
   Toggle irq_stacks = Toggle::off;   // handlers have stacks of their CPU's; off: they use what they interrupt
   Toggle stack_cache = Toggle::off;  // K61: a CPU keeps a few freed stacks
 
+  Toggle percpu = Toggle::off;  // there is per-CPU memory (domain.md 16): its first chunk takes pages; slab only
+
   std::uint64_t page_bytes() const { return std::uint64_t{1} << page_shift; }
   Pfn frames() const { return static_cast<Pfn>(ram_bytes >> page_shift); }
   std::string_view name() const;

@@ -29,10 +29,12 @@ constexpr unsigned index_of(ZoneKind kind) { return static_cast<unsigned>(kind);
 // at the top of the range so that adding a task to a case renames none of them.
 using ContextId = std::uint16_t;
 inline constexpr ContextId no_context = 0xffff;
-inline constexpr ContextId kswapd_first = 0xff00;                    // kswapd of node n is kswapd_first + n
-inline constexpr ContextId events_first = kswapd_first + nodes_max;  // the worker of CPU n (K26: events/n)
-inline constexpr unsigned daemons_max = nodes_max + cpus_max;
+inline constexpr ContextId kswapd_first = 0xff00;                   // kswapd of node n is kswapd_first + n
+inline constexpr ContextId percpu_work = kswapd_first + nodes_max;  // the work item of per-CPU memory
+inline constexpr ContextId events_first = percpu_work + 1;          // the worker of CPU n (K26: events/n)
+inline constexpr unsigned daemons_max = nodes_max + 1 + cpus_max;
 constexpr bool is_daemon(ContextId id) { return id >= kswapd_first && id != no_context; }
+constexpr bool is_kswapd(ContextId id) { return id >= kswapd_first && id < percpu_work; }
 constexpr bool is_worker(ContextId id) { return id >= events_first && id != no_context; }
 constexpr unsigned daemon_index(ContextId id) { return id - kswapd_first; }  // below daemons_max
 

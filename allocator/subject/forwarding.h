@@ -124,6 +124,8 @@ class Wrapper final : public Subject {
   MempoolsView* mempools_view() override { return inner_->mempools_view(); }
   Kstacks* boot_stacks(std::span<const machine::Strand> strands) override { return inner_->boot_stacks(strands); }
   KstacksView* kstacks_view() override { return inner_->kstacks_view(); }
+  Percpu* boot_percpu() override { return inner_->boot_percpu(); }
+  PercpuView* percpu_view() override { return inner_->percpu_view(); }
   Promises promises() const override { return inner_->promises(); }
 
  private:

@@ -161,6 +161,9 @@ class PagesTrace {
   // Another layer looks for pages that it can give back: asked by reclaim, with these flags, or by the clock (gfp 0).
   virtual void shrink_began(gfp_t gfp) { (void)gfp; }
   virtual void shrink_ended(std::uint32_t freed) { (void)freed; }
+  // A work item of per-CPU memory runs, in the context of its worker: around it.
+  virtual void work_began() {}
+  virtual void work_ended() {}
 };
 
 struct Promises {

@@ -13,6 +13,7 @@
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
+#include "allocator/subject/percpu.h"
 
 namespace memtorture::subject {
 
@@ -36,6 +37,10 @@ class Subject {
   // boot_objects().
   virtual Kstacks* boot_stacks(std::span<const machine::Strand>) { return nullptr; }
   virtual KstacksView* kstacks_view() { return nullptr; }  // null: as above; after boot_stacks()
+  // The third step of a boot, on a machine that is to have per-CPU memory. Null: it has none, or not enough memory for
+  // it. No faults are injected meanwhile. After boot_objects(), outside of any strand.
+  virtual Percpu* boot_percpu() { return nullptr; }
+  virtual PercpuView* percpu_view() { return nullptr; }  // null: as above; after boot_percpu()
   virtual Promises promises() const = 0;
 };
 

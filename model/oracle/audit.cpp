@@ -218,8 +218,11 @@ Ruling Oracle::State::Auditor::counters(unsigned z, const subject::ZoneInfo& inf
   return Ruling::fine;
 }
 
-// A block of a layer is a slab, or an element of a page pool.
+// A block of a layer is a slab, or an element of a page pool, or a chunk of per-CPU memory.
 bool Oracle::State::Auditor::maybe_element(const Object& block) const {
+  if (s.percpu_layout.unit_bytes != 0 &&
+      s.shape.page_bytes() << block.order >= s.percpu_layout.unit_bytes * s.percpu_layout.units)
+    return true;
   return std::ranges::any_of(
       s.pools, [&](const PoolRecord& p) { return p.kind == subject::PoolKind::pages && p.order == block.order; });
 }

@@ -109,7 +109,9 @@ Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
   std::uint32_t right = f.preempt_count;
   IrqFlag irqs = f.irqs;
   switch (f.request.act) {
-    case Act::preempt_disable: right += machine::preempt_offset; break;
+    case Act::preempt_disable:
+    case Act::get_cpu:
+    case Act::copy_get: right += machine::preempt_offset; break;
     case Act::preempt_enable: right -= machine::preempt_offset; break;
     case Act::spin_trylock: right += event.value != 0 ? machine::preempt_offset : 0; break;
     case Act::spin_lock:
@@ -144,7 +146,8 @@ Ruling Oracle::State::on_slept(const Event&, Flight& f) {
       f.request.act == Act::clean_up || f.request.act == Act::fork || on_the_chain(f.request.act) ||
       manages_pools(f.request.act))
     return Ruling::fine;
-  if (on_objects(f.request.act)) {
+  if (f.request.act == Act::percpu_work) return Ruling::fine;
+  if (moves_objects(f.request.act)) {
     if (may_sleep(f.request.gfp) || f.nmi) return Ruling::fine;
     return broken("gfp.sleep", machine::no_pfn, "a function for objects slept that may not");
   }

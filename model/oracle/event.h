@@ -24,10 +24,14 @@ enum class EventKind : std::uint8_t {
            //   are repeated in cpu/irq/count fields so that balance can be judged.
   //   Objects and caches: value = address or handle (0: refused), value2 = offset of the first byte that is not
   //   zero, or not constructed, where it had to be; pfn = the frame that the address lies in
+  //   Per-CPU memory: value = cookie, address of a copy, CPU or total. Additions: order = CPU whose copy it was; those
+  //   that load and store: value = what was loaded, detail = 1: it was not there any more when the sum was stored.
+  //   Requests that were refused: detail = 1: the white box shows a place that was to be had without waiting
   skipped,   // not executed: an input slot was never filled, or nothing to undo
   contents,  // pfn = first frame of the block looked at; value = offset of the first byte that is not what its owner
              //   wrote, -1: all as written (before every release of a live block, and for `check`). detail = 1: an
-             //   object, value2 = its address
+  //   object, value2 = its address. detail = 2: a per-CPU area, value2 = its cookie, order = CPU, value = the
+  //   counter of that CPU's copy, gfp = 1 + offset of the first byte behind it that is not as written; 0: none
   // the subject and the machine speak, in the context `who`, during operation `op`
   reported,  // detail = ReportKind, order, pfn, gfp, value = BadPageReason, value2 = address (reports on objects)
   slept,     // gave up the CPU inside a function that may sleep
@@ -44,6 +48,11 @@ enum class EventKind : std::uint8_t {
   layer_granted,   // pfn, or no_pfn: refused, and then detail once more
   layer_releases,  // pfn, order; value2 as in call
   layer_released,
+  percpu_place,  // of a per-CPU area that was just granted: order = CPU, value = where its copy is, value2 = offset of
+                 // its first byte that is not 0, else -1; detail = 1: the white box shows that not all of it is
+                 // populated. One for each CPU, before the result
+  work_began,    // the worker of per-CPU memory has something to do; value2 as in call
+  work_ended,
   shrink_began,  // gfp: by reclaim; 0: by the clock. value2 as in call
   shrink_ended,  // value = pages that the context gave back meanwhile
   reclaim_began,
@@ -63,7 +72,7 @@ enum class EventKind : std::uint8_t {
 
 // What a call of the harness's clean-up gives back (detail), named by pfn, or in value by address or handle.
 inline constexpr std::uint8_t clean_up_object = 1, clean_up_cache = 2, clean_up_leak_scan = 3, clean_up_pool = 4,
-                              clean_up_task = 5, clean_up_stacks = 6;
+                              clean_up_task = 5, clean_up_stacks = 6, clean_up_percpu = 7;
 
 struct Event {
   EventKind kind{};

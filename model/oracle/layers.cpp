@@ -57,6 +57,10 @@ Ruling Oracle::State::judge_need(const Event& event, ContextState& state) {
     if (buckets && in_interrupt(caller)) rights |= subject::gfp_high;  // served as GFP_ATOMIC, whatever was asked
   } else if (act == Act::pool_alloc || act == Act::pool_create || act == Act::pool_resize) {
     rights = pool_rights(state);
+  } else if (act == Act::percpu_alloc || act == Act::percpu_work) {
+    rights = caller.request.gfp;
+    if (!may_sleep(rights) || caller.atomic_crime)
+      return broken("layer.gfp", machine::no_pfn, "a chunk of per-CPU memory is made for who may not wait for one");
   } else if (act != Act::cache_create && act != Act::fork) {
     return broken("layer.gfp", machine::no_pfn, "a request for pages by a function that needs none");
   }
@@ -131,6 +135,9 @@ Ruling Oracle::State::on_layer_releases(const Event& event, ContextState& state)
   const std::uint64_t address = machine::Ram::linear_base + (std::uint64_t{first} << shape.page_shift);
   if (has_objects && objects.owner(address, shape.page_bytes() << event.order) != ObjectLedger::nobody)
     return broken("object.page", first, what + ": an object in it is live");
+  const std::uint64_t as_cookie = address - percpu_layout.first_chunk + percpu_layout.static_cookie;
+  if (percpu_layout.unit_bytes != 0 && area_at(as_cookie, shape.page_bytes() << event.order) != 0)
+    return broken("percpu.chunk", first, what + ": a per-CPU area in it is live");
   if (has_objects) {
     if (const Ruling ruling = poison_untold(address, shape.page_bytes() << event.order); ruling != Ruling::fine)
       return ruling;

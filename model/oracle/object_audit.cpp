@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "model/oracle/percpu_audit.h"
 #include "model/oracle/pool_audit.h"
 
 namespace memtorture::oracle {
@@ -290,7 +291,8 @@ void Oracle::State::begin_objects(subject::ObjectsView& view) {
   own_objects = auditor.own_objects(caches_of(view));
 }
 
-Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools_view) {
+Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools_view,
+                                    subject::PercpuView* percpu_view) {
   if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   if (object_ops != 0 || mutators != 0) return Ruling::fine;  // not quiescent
@@ -299,6 +301,12 @@ Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::Mempool
     if (const Ruling ruling = take_stock(*pools_view, auditor.stock); ruling != Ruling::fine) return ruling;
   } else if (std::ranges::any_of(pools, &PoolRecord::alive)) {
     return Ruling::fine;
+  }
+  Chunks chunks;
+  if (percpu_layout.unit_bytes != 0) {
+    if (percpu_view == nullptr) return Ruling::fine;
+    if (const Ruling ruling = look_at_chunks(*percpu_view, chunks); ruling != Ruling::fine) return ruling;
+    auditor.stock.kmalloced += chunks.kmalloced;
   }
   const std::vector<Cache> all = caches_of(view);
   for (const Cache& cache : all) {
@@ -312,15 +320,16 @@ Ruling Oracle::State::audit_objects(subject::ObjectsView& view, subject::Mempool
       lost != auditor.stock.elements.end())
     return broken("pool.stock", frame_of(lost->address),
                   fmt::format("{:#x} is set aside, and no object in use", lost->address));
-  std::uint64_t in_slabs = 0, blocks = auditor.slabs + auditor.stock.blocks;
+  std::uint64_t in_slabs = 0, blocks = auditor.slabs + auditor.stock.blocks + chunks.blocks;
   for (const Piece& piece : objects.pieces()) {
     if (piece.serial != 0) ++(piece.is_block ? blocks : in_slabs);
   }
   const auto held =
       std::ranges::count_if(ledger.objects(), [](const Object& o) { return o.serial != 0 && o.layer && !o.stack; });
   if (static_cast<std::uint64_t>(held) != blocks)
-    return broken("slab.owner", machine::no_pfn,
-                  fmt::format("{} blocks of pages, {} slabs and elements of page pools", held, blocks));
+    return broken(
+        "slab.owner", machine::no_pfn,
+        fmt::format("{} blocks of pages, {} slabs, elements of page pools and chunks of per-CPU memory", held, blocks));
   if (in_slabs != auditor.live)
     return broken("slab.object", machine::no_pfn, fmt::format("{} live objects, {} in slabs", in_slabs, auditor.live));
   for (const auto kind : {subject::SlabPages::unreclaimable, subject::SlabPages::reclaimable}) {

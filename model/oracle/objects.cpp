@@ -455,6 +455,12 @@ Ruling Oracle::State::clean_up_of_object(const Event& event, ContextState& state
     }
     return Ruling::fine;
   }
+  if (event.detail == clean_up_percpu) {
+    ++own_allocations;
+    ++percpu_moves;
+    if (const std::uint32_t area = area_at(event.value, 1); area != 0) areas[area - 1].serial = 0;
+    return Ruling::fine;
+  }
   const std::uint32_t index = objects.at(event.value);
   if (index == no_object) return Ruling::fine;
   if (objects.piece(index).pool != 0) {

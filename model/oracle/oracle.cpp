@@ -77,6 +77,10 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   if (has_objects) objects.begin(next.shape.page_shift, next.shape.frames());
   caches.clear();
   pools.clear();
+  percpu_layout = {};
+  areas.clear();
+  percpu_statics = percpu_ops = percpu_told = 0;
+  percpu_moves = 0;
   graves.clear();
   next_grave = 0;
   spoilt.clear();
@@ -92,6 +96,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   serial = 0;
   for_each_context([](ContextState& state) {  // those of the last run
     state.draining = state.shrinking = state.entered = false;
+    state.percpu.area = 0;
     state.flight.active = false;
     state.flight.request.act = Act::none;
     state.outer.clear();
@@ -168,14 +173,16 @@ Ruling Oracle::State::on(const Event& event) {
     }
     case EventKind::result: return on_result(event, state);
     case EventKind::skipped: return Ruling::fine;
-    case EventKind::contents: return event.detail == 1 ? judge_object_contents(event) : judge_contents(event);
+    case EventKind::contents:
+      if (event.detail == 2) return judge_percpu_contents(event, state);
+      return event.detail == 1 ? judge_object_contents(event) : judge_contents(event);
     case EventKind::reported: return on_report(event, state.flight);
     case EventKind::slept: return on_slept(event, state.flight);
     case EventKind::faulted:
       if (machine::Site::at(event.detail) == machine::Site("slab.alloc")) {
         state.flight.faulted = true;
         if (state.flight.active && (state.flight.request.gfp & subject::gfp_nofail) != 0 &&
-            state.flight.request.act != Act::pool_alloc)
+            state.flight.request.act != Act::pool_alloc && state.flight.request.act != Act::percpu_alloc)
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request for an object");
       } else if (machine::Site::at(event.detail) == machine::Site("page.alloc")) {
         state.flight.faulted = true;
@@ -183,10 +190,11 @@ Ruling Oracle::State::on(const Event& event) {
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else if (machine::Site::at(event.detail) == machine::Site("kstack.charge")) {
         state.flight.faulted = true;
+      } else if (machine::Site::at(event.detail) != machine::Site("reclaim.progress")) {
+        state.percpu.faulted = true;
       } else {
         state.flight.reclaim_faulted = true;
-        if (machine::is_daemon(event.who) && !machine::is_worker(event.who))
-          excuse_kswapd(index - program::programs_max);
+        if (machine::is_kswapd(event.who)) excuse_kswapd(index - program::programs_max);
       }
       return Ruling::fine;
     case EventKind::parked: return promises.traces_placement ? on_parked(event, index) : Ruling::fine;
@@ -198,6 +206,11 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::layer_granted: return on_layer_granted(event, state, index);
     case EventKind::layer_releases: return on_layer_releases(event, state);
     case EventKind::layer_released: return on_layer_released(event, state);
+    case EventKind::percpu_place:
+      state.percpu.places.push_back({event.order, event.value, event.value2, event.detail == 0});
+      return Ruling::fine;
+    case EventKind::work_began: return on_work_began(event, state);
+    case EventKind::work_ended: return on_work_ended(event, state);
     case EventKind::shrink_began: return on_shrink_began(event, state);
     case EventKind::shrink_ended: return on_shrink_ended(event, state);
     case EventKind::reclaim_began: return on_reclaim_began(event, state);
@@ -274,13 +287,13 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   if (event.held != 0) {
     if (const Ruling ruling = request_under_locks(event, f); ruling == Ruling::broken) return ruling;
   }
-  if (on_objects(act)) {
+  if (moves_objects(act)) {
     state.object = {.changes = ++object_changes, .alone = object_ops == 0};
     if (shrinkers == 0) state.object.moves = objects_moves();
     ++object_ops;
   }
   if (exposed != 0 && (allocates(act) || handles_blocks(act) || act == Act::blemish || act == Act::fork ||
-                       act == Act::exit || on_objects(act)))
+                       act == Act::exit || moves_objects(act)))
     return undecidable();
   if (handles_blocks(act)) ++handling;
   if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
@@ -293,7 +306,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
     f.owe(ReportKind::nmi_entry, reads || nothing ? 0 : 1, many);
     if (changes_free_memory(act)) enter_mutator();
     if (allocates(act)) allocating.push_back(static_cast<std::uint8_t>(index));
-    if (on_objects(act)) object_changes += 2;  // nothing is known of anybody's outcome
+    if (moves_objects(act)) object_changes += 2;  // nothing is known of anybody's outcome
     f.changes = changes_from_here(changes_free_memory(act) ? 1 : 0);
     return reads ? Ruling::fine : crime("nmi-entry", machine::no_pfn, "an allocator function is called from NMI");
   }
@@ -310,6 +323,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
   }
   if (on_objects(act)) return call_object(event, state);
   if (on_stacks(act)) return call_stack(state, index);
+  if (on_percpu(act)) return call_percpu(state);
   switch (act) {
     case Act::clean_up:
       if (event.detail != 0) return clean_up_of_object(event, state);
@@ -387,7 +401,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
   if (f.exposed) --exposed;
   const Act act = f.request.act;
   if (handles_blocks(act)) --handling;
-  if (on_objects(act)) --object_ops;
+  if (moves_objects(act)) --object_ops;
   const unsigned index = index_of(event.who);
   Ruling ruling = Ruling::fine;
   if (f.owed_panic != machine::PanicKind::none)
@@ -401,6 +415,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
     ruling = judge_object(event, state);
   } else if (on_stacks(act)) {
     ruling = judge_stack(event, state);
+  } else if (on_percpu(act)) {
+    ruling = judge_percpu(event, state);
   } else {
     switch (act) {
       case Act::none: break;
@@ -441,6 +457,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
         if (mutex_holder[f.request.byte & 3] == 0 || machine::sleepable(f.preempt_count, f.irqs))
           mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         break;
+      case Act::get_cpu: ruling = judge_get_cpu(event, f); break;
       case Act::processor_id:
         if (!machine::sleepable(f.preempt_count, f.irqs) && event.value != event.cpu) {
           ruling = broken("ctx.processor-id", machine::no_pfn,
@@ -515,11 +532,14 @@ Ruling Oracle::end() { return state_->end(); }
 Ruling Oracle::audit(subject::PagesView& view) { return state_->spilt() ? Ruling::fine : state_->audit(view); }
 void Oracle::begin_objects(subject::ObjectsView& view) { state_->begin_objects(view); }
 void Oracle::begin_watching() { state_->blocks_watched = true; }
-Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools) {
-  return state_->spilt() ? Ruling::fine : state_->audit_objects(view, pools);
+Ruling Oracle::audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools, subject::PercpuView* percpu) {
+  return state_->spilt() ? Ruling::fine : state_->audit_objects(view, pools, percpu);
 }
 Ruling Oracle::audit_buckets(subject::BucketsView& view) {
   return state_->spilt() ? Ruling::fine : state_->audit_buckets(view);
+}
+Ruling Oracle::begin_percpu(const subject::PercpuLayout& layout, std::span<const subject::StaticVariable> variables) {
+  return state_->begin_percpu(layout, variables);
 }
 Ruling Oracle::begin_stacks(subject::KstacksView& view) { return state_->begin_stacks(view); }
 Ruling Oracle::audit_stacks(subject::KstacksView& view) {

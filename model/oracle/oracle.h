@@ -15,6 +15,7 @@
 #include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
+#include "allocator/subject/percpu.h"
 #include "model/oracle/event.h"
 #include "model/program/case.h"
 
@@ -67,8 +68,12 @@ class Oracle {
   void begin_objects(subject::ObjectsView& view);
   // From now on the subject is shown every access to a block of pages that has an address (slab_debug=K).
   void begin_watching();
-  // pools: null: the subject does not show them; while there are any, objects are not compared then.
-  [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr);
+  // After the boot of per-CPU memory, before anybody uses it.
+  [[nodiscard]] Ruling begin_percpu(const subject::PercpuLayout& layout,
+                                    std::span<const subject::StaticVariable> variables);
+  // pools, percpu: null: the subject does not show them; while there are any, objects are not compared then.
+  [[nodiscard]] Ruling audit_objects(subject::ObjectsView& view, subject::MempoolsView* pools = nullptr,
+                                     subject::PercpuView* percpu = nullptr);
   // After the boot of stacks, before any program runs; and the comparison.
   [[nodiscard]] Ruling begin_stacks(subject::KstacksView& view);
   [[nodiscard]] Ruling audit_stacks(subject::KstacksView& view);
@@ -98,6 +103,8 @@ class Oracle {
   [[nodiscard]] bool is_idle_pool(std::uint64_t handle) const;
   // Is there a task of that name, which has not ended?
   [[nodiscard]] bool is_live_task(std::uint64_t task) const;
+  // Is there a per-CPU area of that cookie which is not the kernel's own? Its bytes.
+  [[nodiscard]] std::optional<std::uint64_t> live_percpu(std::uint64_t cookie) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;
 

@@ -38,7 +38,7 @@ ReasonSet was_compound(Entry entry) {
 // Of the blocks that the layer holds, all but the elements of page pools are slabs; those of K12 say nothing of
 // themselves. While an object is on its way, so may its slab be.
 bool Oracle::State::is_slab(const Object& block) const {
-  return block.layer && !block.stack && has_objects && !buckets && object_ops == 0 &&
+  return block.layer && !block.stack && has_objects && !buckets && object_ops == 0 && percpu_layout.unit_bytes == 0 &&
          std::ranges::find(pools, subject::PoolKind::pages, &PoolRecord::kind) == pools.end();
 }
 

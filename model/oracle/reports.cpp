@@ -22,6 +22,10 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
   const auto kind = static_cast<ReportKind>(event.detail);
   const unsigned k = event.detail;
   const std::string_view name = machine::report_table[k].name;
+  if (kind == ReportKind::percpu_failed || kind == ReportKind::percpu_limit) {
+    if (!on_percpu_report(event, f) && !f.nmi)
+      return broken("page.report.spurious", machine::no_pfn, fmt::format("{} after {} of them", name, percpu_told));
+  }
   if (f.active) {
     f.use_reports();
     if (f.seen[k] != many) ++f.seen[k];

@@ -241,6 +241,57 @@ struct Translate {
   void operator()(const Schedule&) { r.act = Act::schedule; }
   void operator()(const CondResched&) { r.act = Act::cond_resched; }
   void operator()(const Msleep&) { r.act = Act::msleep; }
+  // Per-CPU memory.
+  void new_area(Out out, Bytes bytes, Align align, subject::gfp_t gfp) {
+    r.act = Act::percpu_alloc;
+    r.out = out.slot;
+    r.number = bytes.value;
+    r.align = align.value;
+    r.gfp = gfp;
+  }
+  void area(Act act, Of of, std::uint32_t value = 0) {
+    r.act = act;
+    r.of = of.slot;
+    r.count = value;
+  }
+  void copy(Act act, Out out, Of of, std::uint32_t cpu = 0) {
+    area(act, of, cpu);
+    r.out = out.slot;
+  }
+  void operator()(const PerCpuVar& o) {
+    r.act = Act::percpu_var;
+    r.out = o.out.slot;
+    r.count = o.index.value;
+  }
+  void operator()(const AllocPercpu& o) { new_area(o.out, o.bytes, o.align, subject::GFP_KERNEL); }
+  void operator()(const AllocPercpuGfp& o) { new_area(o.out, o.bytes, o.align, o.gfp.bits); }
+  void operator()(const AllocPercpuReserved& o) {
+    new_area(o.out, o.bytes, o.align, subject::GFP_KERNEL);
+    r.reserved = true;
+  }
+  void operator()(const FreePercpu& o) { on(Act::percpu_free, o.in); }
+  void operator()(const FreePercpuNull&) {}
+  void operator()(const GetCpu& o) {
+    r.act = Act::get_cpu;
+    r.out = o.out.slot;
+  }
+  void operator()(const PutCpu&) { r.act = Act::preempt_enable; }
+  void operator()(const GetCpuPtr& o) { copy(Act::copy_get, o.out, o.of); }
+  void operator()(const PutCpuPtr&) { r.act = Act::preempt_enable; }
+  void operator()(const ThisCpuPtr& o) { copy(Act::copy_this, o.out, o.of); }
+  void operator()(const PerCpuPtr& o) { copy(Act::copy_of, o.out, o.of, o.cpu.value); }
+  void operator()(const PtrAdd& o) {
+    on(Act::copy_add, o.in);
+    r.count = o.value.value;
+  }
+  void operator()(const PerCpuAdd& o) {
+    area(Act::index_add, o.of, o.value.value);
+    r.in = o.cpu;
+  }
+  void operator()(const ThisCpuAdd& o) { area(Act::this_add, o.of, o.value.value); }
+  void operator()(const RawCpuAdd& o) { area(Act::raw_add, o.of, o.value.value); }
+  void operator()(const PerCpuSum& o) { area(Act::percpu_sum, o.of); }
+
   void operator()(const BlemishPage& o) {
     on(Act::blemish, o.in);
     r.byte = static_cast<std::uint8_t>(o.flaw.value);

@@ -55,6 +55,19 @@ enum class Act : std::uint8_t {
   schedule,
   cond_resched,
   msleep,
+  get_cpu,
+  percpu_var,
+  percpu_alloc,
+  percpu_free,
+  percpu_work,  // of the worker; no operation
+  copy_get,
+  copy_this,
+  copy_of,    // a pointer to the copy of CPU `count`
+  copy_add,   // through a pointer
+  index_add,  // to the copy of the CPU whose number is in slot `in`
+  this_add,
+  raw_add,
+  percpu_sum,
   clean_up,  // the harness gives a block, an object or a cache back
   // kernel stacks
   fork,
@@ -100,6 +113,7 @@ struct Request {
   bool overflows = false;      // the product of an array's count and size
   std::uint32_t slab_flags = 0;  // cache_create; the byte of its constructor is `byte`
   std::uint64_t align = 0;
+  bool reserved = false;  // percpu_alloc: for a module
 };
 
 Request request_of(const program::Op& op);
@@ -133,6 +147,13 @@ constexpr bool releases(Act act) {
 constexpr bool on_stacks(Act act) { return act >= Act::fork && act <= Act::not_used; }
 constexpr bool makes_frames(Act act) { return act == Act::push || act == Act::array || act == Act::recurse; }
 constexpr bool on_objects(Act act) { return act >= Act::obj_alloc; }
+constexpr bool on_percpu(Act act) { return act >= Act::percpu_var && act <= Act::percpu_sum; }
+constexpr bool manages_percpu(Act act) {  // as opposed to: uses it
+  return act >= Act::percpu_alloc && act <= Act::percpu_work;
+}
+constexpr bool adds_percpu(Act act) { return act >= Act::copy_add && act <= Act::raw_add; }
+// May move objects about, its own or those of its layer.
+constexpr bool moves_objects(Act act) { return on_objects(act) || manages_percpu(act); }
 constexpr bool on_the_chain(Act act) {  // may sleep, whatever it does
   return act == Act::cache_create || act == Act::cache_destroy || act == Act::cache_shrink;
 }
@@ -143,7 +164,7 @@ constexpr bool manages_pools(Act act) {  // may sleep, whatever it does
 // Is it a function of the allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {
   return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address ||
-         act == Act::nr_free || act == Act::fork || act == Act::exit || on_objects(act);
+         act == Act::nr_free || act == Act::fork || act == Act::exit || moves_objects(act);
 }
 
 }  // namespace memtorture::oracle

@@ -57,7 +57,7 @@ Ruling Oracle::State::judge_giving_back(const Event& event, ContextState& state)
     return Ruling::fine;
   }
   const bool boot = event.who == machine::no_context;
-  if (boot || (f.active && (on_objects(f.request.act) || f.request.act == Act::clean_up))) return Ruling::fine;
+  if (boot || (f.active && (moves_objects(f.request.act) || f.request.act == Act::clean_up))) return Ruling::fine;
   return broken("reclaim.owner", event.pfn,
                 f.active ? "an operation that neither deals in objects nor reclaims gives back pages of a slab"
                          : "pages of a slab are given back that nobody looked for");
@@ -68,7 +68,7 @@ Ruling Oracle::State::judge_giving_back(const Event& event, ContextState& state)
 bool Oracle::State::objects_at_rest(const ContextState& state) const {
   const Act own = state.outer.empty() ? state.flight.request.act : state.outer.front().request.act;
   if (on_the_chain(own) || own == Act::obj_realloc) return false;
-  return shrinkers == 0 && object_ops == (on_objects(own) ? 1u : 0u);
+  return shrinkers == 0 && object_ops == (moves_objects(own) ? 1u : 0u);
 }
 
 // A round of reclaim has told that there is nothing to be had.

@@ -17,6 +17,7 @@
 //   object_crimes.cpp   frees that are none
 //   caches.cpp     caches: creation, destruction, shrinking
 //   pools.cpp, pool_results.cpp, pool_audit.cpp   memory pools
+//   percpu.cpp, percpu_access.cpp, percpu_results.cpp, percpu_audit.cpp   per-CPU memory
 //   object_memory.cpp, object_audit.cpp   who reads and writes objects; white-box comparison
 //   bucket_audit.cpp   the same for the buckets of K12
 //   kstacks.cpp, kstack_results.cpp, kstack_audit.cpp   kernel stacks
@@ -36,6 +37,7 @@
 #include "model/oracle/ledger.h"
 #include "model/oracle/lock_order.h"
 #include "model/oracle/object_ledger.h"
+#include "model/oracle/percpu_record.h"
 #include "model/oracle/request.h"
 #include "model/oracle/rules.h"
 #include "model/oracle/slab_geometry.h"
@@ -56,7 +58,7 @@ inline constexpr unsigned contexts_max =
 inline constexpr unsigned harness_index = contexts_max - 1;
 inline constexpr unsigned many = 0xff;
 
-enum class Held : std::uint8_t { block, object, cache, pool, task };
+enum class Held : std::uint8_t { block, object, cache, pool, task, percpu, copy, cpu };
 
 struct Slot {
   std::uint32_t run = 0;  // filled in this run?
@@ -66,6 +68,8 @@ struct Slot {
   std::uint32_t object = 0;   // index of the object, cache, pool or stack
   std::uint32_t serial = 0;   // 0: a wild handle
   std::uint32_t frames = 0;
+  std::uint32_t cpu = 0;  // a number of a CPU, or whose copy a pointer leads to ...
+  bool own = false;       // ... because the holder ran there then
 };
 
 struct Stage {
@@ -194,9 +198,22 @@ struct Footing {
   Pfn block = machine::no_pfn;         // fork: what the layer got for it and has not given back
 };
 
+// What an operation on per-CPU memory keeps beyond its Flight.
+struct PercpuFlight {
+  std::uint32_t area = 0;     // index + 1 of the area that it is on; 0: none
+  std::uint32_t serial = 0;   // ... and its serial
+  bool exact = false;         // nobody else was adding to it at the call
+  std::uint64_t changes = 0;  // PercpuRecord::changes at the call
+  std::uint64_t moves = 0;    // State::percpu_moves at the call, if nobody else was at it; else 0
+  bool bad = false;           // what it is about does not exist, which is noticed
+  bool faulted = false;       // an injected failure of the layer's own
+  std::vector<PercpuPlace> places;
+};
+
 struct ContextState {
   ObjectFlight object;
   Footing footing;
+  PercpuFlight percpu;
   bool shrinking = false;          // looks for pages of slabs to give back
   std::uint32_t shrunk_pages = 0;  // ... and gave back so many
   bool entered = false;            // its first operation was called, with ...
@@ -262,9 +279,15 @@ struct Oracle::State {
   std::vector<CacheRecord> caches;
   std::vector<PoolRecord> pools;
   std::vector<StackRecord> stacks;
-  unsigned forks = 0;         // in flight
-  unsigned spilt_by = 0;      // context + 1 whose frames went below its stack, over what is not its own
-  std::vector<Piece> graves;  // objects that were given up, as they were: the last graves_max
+  unsigned forks = 0;                   // in flight
+  unsigned spilt_by = 0;                // context + 1 whose frames went below its stack, over what is not its own
+  subject::PercpuLayout percpu_layout;  // unit_bytes 0: there is none
+  std::vector<PercpuRecord> areas;      // of per-CPU memory; static variables first
+  unsigned percpu_statics = 0;          // so many
+  unsigned percpu_ops = 0;              // operations that give or take areas, in flight
+  std::uint64_t percpu_moves = 0;       // ... and begun so far
+  unsigned percpu_told = 0;             // failures
+  std::vector<Piece> graves;            // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
   std::uint64_t own_allocations = 0;  // times when the layer may have kmalloc'ed something for itself
@@ -592,6 +615,43 @@ struct Oracle::State {
 
   // kstack_audit.cpp
   Ruling audit_stacks(subject::KstacksView&);
+  // percpu.cpp
+  Ruling begin_percpu(const subject::PercpuLayout&, std::span<const subject::StaticVariable>);
+  PercpuRecord* live_area(std::uint16_t slot);
+  bool area_may_be(const Request&) const;
+  Ruling call_percpu(ContextState&);
+  Ruling call_percpu_alloc(ContextState&);
+  Ruling call_percpu_free(ContextState&);
+  Ruling dead_area(std::string_view doing);
+  Ruling on_work_began(const Event&, ContextState&);
+  Ruling on_work_ended(const Event&, ContextState&);
+  std::uint32_t area_at(std::uint64_t cookie, std::uint64_t bytes) const;
+
+  // percpu_access.cpp
+  Ruling call_addition(ContextState&, unsigned index);
+  Ruling judge_access(Flight&, PercpuRecord&, const PercpuAccess&, unsigned index);
+  Ruling judge_interrupts(const Flight&, PercpuCopy&, const PercpuAccess&, machine::ContextKind);
+  Ruling judge_locks(PercpuCopy&, const PercpuAccess&, unsigned index);
+  std::uint8_t locks_of(unsigned index) const;
+  Ruling lost_update(std::string detail);
+
+  // percpu_results.cpp
+  Ruling judge_percpu(const Event&, ContextState&);
+  Ruling judge_percpu_alloc(const Event&, ContextState&);
+  Ruling judge_percpu_refusal(const Event&, ContextState&);
+  bool reserved_room(const Request&) const;
+  Ruling judge_places(const Event&, ContextState&);
+  Ruling judge_copy(const Event&, ContextState&);
+  Ruling judge_addition(const Event&, ContextState&);
+  Ruling judge_sum(const Event&, ContextState&);
+  Ruling judge_percpu_contents(const Event&, ContextState&);
+  Ruling judge_get_cpu(const Event&, Flight&);
+  bool on_percpu_report(const Event&, Flight&);
+
+  // percpu_audit.cpp
+  struct Chunks;
+  Ruling look_at_chunks(subject::PercpuView&, Chunks&);
+  Ruling look_at_areas(subject::PercpuView&, const subject::PercpuChunkInfo&, Chunks&);
 
   // object_memory.cpp
   Ruling call_object_memory(ContextState&, const Slot&);
@@ -624,7 +684,7 @@ struct Oracle::State {
   // object_audit.cpp
   struct ObjectAuditor;
   void begin_objects(subject::ObjectsView&);
-  Ruling audit_objects(subject::ObjectsView&, subject::MempoolsView*);
+  Ruling audit_objects(subject::ObjectsView&, subject::MempoolsView*, subject::PercpuView*);
 
   // bucket_audit.cpp
   struct BucketAuditor;

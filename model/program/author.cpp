@@ -40,7 +40,8 @@ constexpr std::uint32_t default_weights[actions] = {
     /*object_hand_over*/ 5,
     /*object_odd*/ 3,
     /*cache*/ 12,
-    /*pool*/ 10};
+    /*pool*/ 10,
+    /*percpu*/ 40};
 
 std::uint64_t pages_of(std::uint8_t order) {
   return std::uint64_t{1} << std::min<unsigned>(order, machine::orders_max);
@@ -58,6 +59,7 @@ Style random_style(Random& random, const machine::Shape& shape) {
     if (random.percent(30)) style.weights[i] = 0;
     if (random.percent(20)) style.weights[i] *= 6;
     if (i >= first_object_action && !has_objects) style.weights[i] = 0;
+    if (i == static_cast<std::size_t>(Action::percpu) && shape.percpu == machine::Toggle::off) style.weights[i] = 0;
     if (i < static_cast<unsigned>(Action::clients) && !pages_too) style.weights[i] = 0;
   }
   if (shape.stack_bytes == 0) style.weights[static_cast<unsigned>(Action::stack)] = 0;
@@ -134,6 +136,7 @@ bool Author::perform(Action action) {
       if (is_sleepable()) sleep();
       return is_sleepable();
     case Action::stack: return perform_on_stacks();
+    case Action::percpu: return perform_on_percpu();
     default: return perform_on_objects(action);
   }
 }
@@ -181,6 +184,9 @@ void Author::settle() {
     if (!random_.percent(kept)) free_all_parts(block);
   }
   settle_stacks();
+  for (std::size_t i = areas_.size(); i-- != 0;) {
+    if (!random_.percent(kept)) give_back_area(i);
+  }
   while (!objects_.empty()) {
     const std::size_t index = random_.percent(50) ? objects_.size() - 1 : some_object();
     const OwnObject object = objects_[index];

@@ -45,8 +45,9 @@ enum class Action : std::uint8_t {
   object_odd,
   cache,
   pool,
+  percpu,
 };
-inline constexpr std::size_t actions = 30;
+inline constexpr std::size_t actions = 31;
 inline constexpr std::size_t first_object_action = 21;
 
 inline constexpr std::uint8_t filesystem_mutex = locks_max - 1;
@@ -105,6 +106,8 @@ class Author {
   void open_focus();  // before anything else: makes the cache that all share, or takes part in its use
   void settle();      // leaves sections and gives back all or some of what is owned
   std::size_t written() const { return program().ops.size(); }
+
+  void act_in_nmi();  // which may enter nothing
 
   // For crimes: the pieces of which actions are made.
   void emit(const Op& op) { case_.programs[program_].ops.push_back(op); }
@@ -217,6 +220,20 @@ class Author {
   void recurse(std::uint64_t left);
   void end_task(std::size_t index);
   void settle_stacks();
+  // Per-CPU memory (author_percpu.cpp).
+  struct Area {
+    Slot slot = 0;
+    std::uint64_t bytes = 0;
+  };
+  bool has_percpu() const { return case_.shape.percpu == machine::Toggle::on; }
+  bool perform_on_percpu();
+  void own_area();
+  void many_areas();
+  void give_back_area(std::size_t index);
+  Slot static_variable(std::uint32_t index);
+  void add_pinned(Slot area);
+  void add_masked(Slot area);
+  void add_to_static();
 
   // In focus.
   void take(std::uint32_t count);
@@ -232,12 +249,14 @@ class Author {
   std::vector<Block> owned_;
   std::vector<OwnObject> objects_;
   std::vector<Cache> caches_;
+  std::vector<Area> areas_;  // of per-CPU memory
+  std::array<std::optional<Slot>, 3> statics_{};
   std::vector<Pool> pools_;                        // its own; others are in style_
   std::set<Slot> handed_out_;                      // caches and pools of which another program has objects
-  std::vector<Slot> tasks_;                        // that it has forked
-  std::vector<std::uint64_t> frames_;              // bytes of each, with its arrays
   unsigned atomic_depth_ = 0;                      // sections with preemption, softirqs or interrupts off
   unsigned sections_ = 0;                          // of any kind: how deep
+  std::vector<Slot> tasks_;                        // that it has forked
+  std::vector<std::uint64_t> frames_;              // bytes of each, with its arrays
   std::uint8_t spin_floor_ = 0, mutex_floor_ = 0;  // the first lock that may be taken under what is held
   bool irqs_off_ = false;
 };

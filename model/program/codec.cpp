@@ -57,7 +57,7 @@ constexpr auto fault_sites = [] {
 }();
 
 // A shape spelt out. Optional numbers are one more than their value, 0 is none.
-using ShapeNumbers = std::array<std::uint64_t, 24>;
+using ShapeNumbers = std::array<std::uint64_t, 25>;
 
 template <class T>
 std::uint64_t one_more(std::optional<T> value) {
@@ -92,7 +92,8 @@ ShapeNumbers numbers_of(const machine::Shape& s) {
           static_cast<std::uint64_t>(s.reap),
           s.stack_bytes,
           static_cast<std::uint64_t>(s.irq_stacks),
-          static_cast<std::uint64_t>(s.stack_cache)};
+          static_cast<std::uint64_t>(s.stack_cache),
+          static_cast<std::uint64_t>(s.percpu)};
 }
 
 machine::Shape shape_of(const ShapeNumbers& n) {
@@ -118,7 +119,8 @@ machine::Shape shape_of(const ShapeNumbers& n) {
           .reap = (n[20] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
           .stack_bytes = n[21],
           .irq_stacks = (n[22] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
-          .stack_cache = (n[23] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
+          .stack_cache = (n[23] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off,
+          .percpu = (n[24] & 1) != 0 ? machine::Toggle::on : machine::Toggle::off};
 }
 
 class Decoder {
@@ -246,7 +248,7 @@ class Decoder {
 
   ContextId context(ContextId code) const {
     if (code >= context_daemon)
-      return static_cast<ContextId>(machine::kswapd_first + (code - context_daemon) % machine::nodes_max);
+      return static_cast<ContextId>(machine::kswapd_first + (code - context_daemon) % (machine::nodes_max + 1));
     if (code >= context_worker && case_.shape.reap == machine::Toggle::on)
       return static_cast<ContextId>(machine::events_first + (code - context_worker) % case_.shape.cpus);
     const std::size_t programs = case_.programs.size();

@@ -189,6 +189,7 @@ constexpr Crime in_tasks[] = {sleep_preempt_off,      sleep_irqs_off,    sleep_l
 
 void commit_crime(Author& a) {
   if (a.the_case().shape.stack_bytes != 0 && a.random().percent(40)) return commit_stack_crime(a);
+  if (a.the_case().shape.percpu == machine::Toggle::on && a.random().percent(40)) return commit_percpu_crime(a);
   if (a.the_case().shape.objects != machine::ObjectLayer::none && a.random().percent(70)) return commit_object_crime(a);
   const machine::ContextKind kind = a.program().kind;
   if (kind == machine::ContextKind::nmi) return enter_from_nmi(a);

@@ -9,5 +9,6 @@ namespace memtorture::program {
 void commit_crime(Author& author);
 void commit_object_crime(Author& author);  // on a machine with objects
 void commit_stack_crime(Author& author);   // on a machine with kernel stacks
+void commit_percpu_crime(Author& author);  // on a machine with per-CPU memory
 
 }  // namespace memtorture::program

@@ -54,6 +54,8 @@ class Generator {
     fewer.cpus = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.cpus, 1, options_.cpus_max));
     fewer.nodes = static_cast<std::uint8_t>(std::clamp<std::uint32_t>(fewer.nodes, 1, options_.nodes_max));
     if (!machine::why_impossible(fewer)) case_.shape = fewer;
+    if (case_.shape.objects == machine::ObjectLayer::slab && random_.percent(20))
+      case_.shape.percpu = machine::Toggle::on;
   }
 
   void declare() {
@@ -111,7 +113,7 @@ class Generator {
       case ContextKind::softirq:
       case ContextKind::hardirq: ops = std::min(ops, 1 + random_.below(5)); break;
       case ContextKind::nmi:  // may enter nothing
-        author.emit(SmpProcessorId{});
+        author.act_in_nmi();
         ops = 0;
     }
     while (author.written() < ops) author.act();

@@ -42,6 +42,18 @@ inline bool is_for_stacks(const Op& op) {
   return op.index() >= op_index<ForkTask>() && op.index() <= op_index<StackNotUsed>();
 }
 
+// Of per-CPU memory, or a CPU's number. They stand together, too.
+inline bool is_for_percpu(const Op& op) {
+  return op.index() >= op_index<PerCpuVar>() && op.index() <= op_index<PerCpuSum>();
+}
+inline bool makes_percpu(const Op& op) {  // its slot holds an area
+  return op.index() >= op_index<PerCpuVar>() && op.index() <= op_index<AllocPercpuReserved>();
+}
+inline bool makes_copy(const Op& op) {  // its slot holds a pointer to one copy
+  return std::holds_alternative<GetCpuPtr>(op) || std::holds_alternative<ThisCpuPtr>(op) ||
+         std::holds_alternative<PerCpuPtr>(op);
+}
+
 Op default_op(std::size_t kind);  // kind < op_kinds; all fields at their defaults
 std::optional<std::size_t> find_op(std::string_view name);
 

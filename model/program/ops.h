@@ -202,6 +202,40 @@ struct Recurse { Count depth; Bytes bytes; bool operator==(const Recurse&) const
   MT_OP("recurse", "so many calls, one in the other, 256 at most, with frames of so many bytes; and their returns", &Recurse::depth, &Recurse::bytes) };
 struct StackNotUsed { bool operator==(const StackNotUsed&) const = default;
   MT_OP("stack_not_used", "read how many bytes of the stack that it is on were never written") };
+// --- per-CPU memory: on a machine that has it; of an area the first 8, 4, 2 or 1 bytes are a counter on every CPU
+struct PerCpuVar { Out out; Count index; bool operator==(const PerCpuVar&) const = default;
+  MT_OP("per_cpu_var", "one of the kernel's own per-CPU variables", &PerCpuVar::out, &PerCpuVar::index) };
+struct AllocPercpu { Out out; Bytes bytes; Align align; bool operator==(const AllocPercpu&) const = default;
+  MT_OP("alloc_percpu", "an area with a copy for each CPU, all zeroed", &AllocPercpu::out, &AllocPercpu::bytes, &AllocPercpu::align) };
+struct AllocPercpuGfp { Out out; Bytes bytes; Align align; Gfp gfp; bool operator==(const AllocPercpuGfp&) const = default;
+  MT_OP("__alloc_percpu_gfp", "the same; without the right to wait only from what is populated", &AllocPercpuGfp::out, &AllocPercpuGfp::bytes, &AllocPercpuGfp::align, &AllocPercpuGfp::gfp) };
+struct AllocPercpuReserved { Out out; Bytes bytes; Align align; bool operator==(const AllocPercpuReserved&) const = default;
+  MT_OP("__alloc_reserved_percpu", "the same for a variable of a module: from the reserved area", &AllocPercpuReserved::out, &AllocPercpuReserved::bytes, &AllocPercpuReserved::align) };
+struct FreePercpu { In in; bool operator==(const FreePercpu&) const = default;
+  MT_OP("free_percpu", "give up all copies of an area", &FreePercpu::in) };
+struct FreePercpuNull { bool operator==(const FreePercpuNull&) const = default;
+  MT_OP("free_percpu_null", "free_percpu(NULL): nothing happens") };
+struct GetCpu { Out out; bool operator==(const GetCpu&) const = default;
+  MT_OP("get_cpu", "no preemption from here; the slot gets the CPU's number", &GetCpu::out) };
+struct PutCpu { bool operator==(const PutCpu&) const = default; MT_OP("put_cpu", "undo one get_cpu") };
+struct GetCpuPtr { Out out; Of of; bool operator==(const GetCpuPtr&) const = default;
+  MT_OP("get_cpu_ptr", "no preemption from here; the slot gets a pointer to this CPU's copy", &GetCpuPtr::out, &GetCpuPtr::of) };
+struct PutCpuPtr { Of of; bool operator==(const PutCpuPtr&) const = default;
+  MT_OP("put_cpu_ptr", "undo one get_cpu_ptr", &PutCpuPtr::of) };
+struct ThisCpuPtr { Out out; Of of; bool operator==(const ThisCpuPtr&) const = default;
+  MT_OP("this_cpu_ptr", "a pointer to this CPU's copy, for who may not be moved", &ThisCpuPtr::out, &ThisCpuPtr::of) };
+struct PerCpuPtr { Out out; Of of; Count cpu; bool operator==(const PerCpuPtr&) const = default;
+  MT_OP("per_cpu_ptr", "a pointer to the copy of any CPU", &PerCpuPtr::out, &PerCpuPtr::of, &PerCpuPtr::cpu) };
+struct PtrAdd { In in; Count value; bool operator==(const PtrAdd&) const = default;
+  MT_OP("ptr_add", "load through such a pointer, add, store", &PtrAdd::in, &PtrAdd::value) };
+struct PerCpuAdd { Of of; In cpu; Count value; bool operator==(const PerCpuAdd&) const = default;
+  MT_OP("per_cpu_add", "the same to the copy of the CPU whose number is in a slot: a[cpu] += value", &PerCpuAdd::of, &PerCpuAdd::cpu, &PerCpuAdd::value) };
+struct ThisCpuAdd { Of of; Count value; bool operator==(const ThisCpuAdd&) const = default;
+  MT_OP("this_cpu_add", "add to this CPU's copy, and nobody comes in between", &ThisCpuAdd::of, &ThisCpuAdd::value) };
+struct RawCpuAdd { Of of; Count value; bool operator==(const RawCpuAdd&) const = default;
+  MT_OP("__this_cpu_add", "load from this CPU's copy, add, store", &RawCpuAdd::of, &RawCpuAdd::value) };
+struct PerCpuSum { Of of; bool operator==(const PerCpuSum&) const = default;
+  MT_OP("per_cpu_sum", "read all copies: the total", &PerCpuSum::of) };
 
 // --- misuse that has no kernel function of its own
 struct BlemishPage { In in; Flaw flaw; bool operator==(const BlemishPage&) const = default;
@@ -224,7 +258,9 @@ using Op =
                  MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock,
                  RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule,
                  CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
-                 ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, BlemishPage, Forget>;
+                 ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
+                 AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr,
+                 ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

@@ -118,7 +118,24 @@ Op object_op_on(Case& c, const Op& allocation, Random& random) {
   return op;
 }
 
+Op percpu_op_on(Case& c, const Op& maker, Random& random) {
+  static constexpr std::size_t with_area[] = {op_index<FreePercpu>(), op_index<FreePercpu>(), op_index<GetCpuPtr>(),
+                                              op_index<PutCpuPtr>(),  op_index<ThisCpuPtr>(), op_index<PerCpuPtr>(),
+                                              op_index<ThisCpuAdd>(), op_index<ThisCpuAdd>(), op_index<RawCpuAdd>(),
+                                              op_index<RawCpuAdd>(),  op_index<PerCpuSum>()};
+  const Slot slot = field_of<Out>(maker)->slot;
+  Op op = default_op(makes_copy(maker)                       ? op_index<PtrAdd>()
+                     : std::holds_alternative<GetCpu>(maker) ? op_index<PerCpuAdd>()
+                                                             : one_of(with_area, random));
+  randomise_fields(c, op, random);
+  if (In* in = field_of<In>(op)) *in = {slot, static_cast<std::uint16_t>(random.percent(95) ? 0 : in->offset)};
+  if (Of* of = field_of<Of>(op); of != nullptr && makes_percpu(maker)) of->slot = slot;
+  if (Out* out = field_of<Out>(op)) out->slot = add_slot(c);
+  return op;
+}
+
 Op op_on(Case& c, const Op& allocation, Random& random) {
+  if (is_for_percpu(allocation)) return percpu_op_on(c, allocation, random);
   if (is_for_objects(allocation)) return object_op_on(c, allocation, random);
   if (is_for_stacks(allocation)) return ExitTask{{field_of<Out>(allocation)->slot}};
   static constexpr std::size_t kinds[] = {
@@ -163,6 +180,11 @@ Site likely_site(const Op& op, Random& random) {
   if (random.percent(30)) return "op";
   static constexpr Site pools[] = {"mempool.lock", "mempool.lock", "mempool.unlock", "slab.alloc", "page.alloc"};
   if (is_for_pools(op) && random.percent(60)) return one_of(pools, random);
+  static constexpr Site percpu[] = {"percpu.lock",   "percpu.unlock", "percpu.rmw",     "percpu.rmw",
+                                    "mutex.acquire", "irq.enable",    "preempt.enable", "slab.lock"};
+  const bool adds = op.index() >= op_index<PtrAdd>() && op.index() <= op_index<RawCpuAdd>();
+  if (adds && random.percent(60)) return "percpu.rmw";
+  if (is_for_percpu(op)) return one_of(percpu, random);
   if (is_for_objects(op)) return one_of(objects, random);
   static constexpr Site stacks[] = {"kstack.push", "kstack.push", "irq.enable", "page.alloc", "zone.unlock"};
   if (is_for_stacks(op)) return one_of(stacks, random);
@@ -217,6 +239,15 @@ Op random_op(Case& c, std::size_t program, std::size_t at, Random& random) {
     randomise_fields(c, on_stack, random);
     return on_stack;
   }
+  static constexpr std::size_t of_percpu[] = {op_index<PerCpuVar>(),           op_index<PerCpuVar>(),
+                                              op_index<AllocPercpu>(),         op_index<AllocPercpuGfp>(),
+                                              op_index<AllocPercpuReserved>(), op_index<GetCpu>()};
+  if (c.shape.percpu == machine::Toggle::on && random.percent(35)) {
+    Op op = default_op(one_of(of_percpu, random));
+    randomise_fields(c, op, random);
+    if (Out* out = field_of<Out>(op)) out->slot = add_slot(c);
+    return op;
+  }
   const std::size_t kinds = dice < 75 ? op_index<FreePagesOf>() : op_kinds;  // allocations come first in the variant
   Op op = default_op(has_objects && random.percent(55) ? one_of(makers, random)
                                                        : random.below(static_cast<std::uint32_t>(kinds)));
@@ -254,6 +285,8 @@ fault::Rule random_rule(const Case& c, Random& random) {
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
   if (c.shape.objects != machine::ObjectLayer::none && random.percent(40)) rule.site = "slab.alloc";
   if (c.shape.stack_bytes != 0 && random.percent(20)) rule.site = "kstack.charge";
+  static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate"};
+  if (c.shape.percpu == machine::Toggle::on && random.percent(30)) rule.site = one_of(of_percpu, random);
   static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
   rule.probability = one_of(probabilities, random);
   if (rule.probability % 100 != 0) rule.seed = random.below(1000);
@@ -300,6 +333,11 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
   if (d.take.move == Move::fail) {
     if (std::holds_alternative<ForkTask>(ops[d.at.op]) && random.percent(50)) {
       d.at.site = "kstack.charge";
+      return d;
+    }
+    static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate", "slab.alloc", "page.alloc"};
+    if (is_for_percpu(ops[d.at.op])) {
+      d.at.site = one_of(of_percpu, random);
       return d;
     }
     d.at.site = is_for_objects(ops[d.at.op]) && random.percent(50) ? Site("slab.alloc") : Site("page.alloc");

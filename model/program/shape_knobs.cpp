@@ -47,7 +47,8 @@ void set_pcp(Shape& shape, const Shape& row, unsigned choice) {
   shape.pcp_batch = choice == 0 ? row.pcp_batch : sizes[choice][1];
 }
 
-// Without objects, without checks, with some, with all and a quarantine; the old layer; and the reaper.
+// Without objects, without checks, with some, with all and a quarantine; the old layer; the reaper; and per-CPU
+// memory.
 void set_objects(Shape& shape, const Shape& row, unsigned choice) {
   using machine::ObjectLayer;
   constexpr std::uint8_t all = (1U << machine::slab_debug_letters.size()) - 1;
@@ -56,6 +57,7 @@ void set_objects(Shape& shape, const Shape& row, unsigned choice) {
     std::uint8_t debug;
     std::uint64_t quarantine;
     machine::Toggle reap = machine::Toggle::off;
+    machine::Toggle percpu = machine::Toggle::off;
   } layers[] = {{},
                 {ObjectLayer::slab, 0, 0},
                 {ObjectLayer::slab, machine::debug_sanity, 0},
@@ -66,11 +68,15 @@ void set_objects(Shape& shape, const Shape& row, unsigned choice) {
                 {ObjectLayer::k12, 0, 0},
                 {ObjectLayer::slab, 0, 0, machine::Toggle::on},
                 {ObjectLayer::slab, all & ~machine::debug_shadow, 0, machine::Toggle::on},
-                {ObjectLayer::slab, all, std::uint64_t{64} << 10, machine::Toggle::on}};
+                {ObjectLayer::slab, all, std::uint64_t{64} << 10, machine::Toggle::on},
+                {ObjectLayer::slab, 0, 0, machine::Toggle::off, machine::Toggle::on},
+                {ObjectLayer::slab, 0, 0, machine::Toggle::on, machine::Toggle::on},
+                {ObjectLayer::slab, all, std::uint64_t{64} << 10, machine::Toggle::off, machine::Toggle::on}};
   shape.objects = choice == 0 ? row.objects : layers[choice].layer;
   shape.slab_debug = choice == 0 ? row.slab_debug : layers[choice].debug;
   shape.quarantine_bytes = choice == 0 ? row.quarantine_bytes : layers[choice].quarantine;
   shape.reap = choice == 0 ? row.reap : layers[choice].reap;
+  shape.percpu = choice == 0 ? row.percpu : layers[choice].percpu;
 }
 
 // Without stacks, of two pages and one, with those of interrupts, with some kept.
@@ -111,7 +117,7 @@ constexpr Knob knobs[] = {
     {"hole", 4, set_hole},
     {"page", 3, set_to<&Shape::page_shift, 12, 13>},
     {"hz", 4, set_to<&Shape::hz, 100, 250, 1000>},
-    {"objects", 11, set_objects},
+    {"objects", 14, set_objects},
     {"stacks", 7, set_stacks},
 };
 static_assert(std::size(knobs) == knobs_count);

@@ -110,6 +110,7 @@ void add_smaller_rows(std::vector<Shape>& out, const Shape& shape) {
     smaller.stack_bytes = shape.stack_bytes;
     smaller.irq_stacks = shape.irq_stacks;
     smaller.stack_cache = shape.stack_cache;
+    smaller.percpu = shape.percpu;
     out.push_back(smaller);
   }
 }

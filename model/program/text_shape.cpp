@@ -161,6 +161,7 @@ constexpr Key keys[] = {
      [](const Shape& shape) { return shape.stack_bytes == 0 ? std::string("off") : print_size(shape.stack_bytes); }},
     {"irqstacks", read_toggle<&Shape::irq_stacks>, write_toggle<&Shape::irq_stacks>},
     {"stackcache", read_toggle<&Shape::stack_cache>, write_toggle<&Shape::stack_cache>},
+    {"percpu", read_toggle<&Shape::percpu>, write_toggle<&Shape::percpu>},
 };
 
 constexpr auto key_names = [] {

@@ -14,6 +14,7 @@ struct Daemons {
   unsigned count;
 };
 constexpr Daemons daemons[] = {{"kswapd", machine::kswapd_first, machine::nodes_max},
+                               {"pcpu_balance", machine::percpu_work, 1},
                                {"events", machine::events_first, machine::cpus_max}};
 constexpr std::size_t distance_length_max = 32;
 
@@ -25,7 +26,7 @@ bool is_name(std::string_view word) {
 }
 
 std::string daemon_name(machine::ContextId daemon) {
-  const Daemons& kind = daemons[machine::is_worker(daemon) ? 1 : 0];
+  const Daemons& kind = daemons[machine::is_worker(daemon) ? 2 : machine::is_kswapd(daemon) ? 0 : 1];
   return fmt::format("{}{}", kind.stem, daemon - kind.first);
 }
 

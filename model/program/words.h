@@ -17,11 +17,13 @@ inline constexpr std::size_t name_length_max = 64;
 // [a-z][a-z0-9_]*, at most name_length_max bytes: slots and programs.
 bool is_name(std::string_view word);
 
-// Daemons are named like programs but never declared: kswapd0 .. kswapd3, events0 .. events63.
-inline constexpr std::string_view daemon_names_text = "kswapd0..kswapd3 and events0..events63 are the machine's own";
+// Daemons are named like programs but never declared: kswapd0 .. kswapd3, pcpu_balance0, events0 ..
+// events63.
+inline constexpr std::string_view daemon_names_text =
+    "kswapd0..kswapd3, pcpu_balance0 and events0..events63 are the machine's own";
 // How many of them, by index, a machine can have.
 inline unsigned daemons_known(const machine::Shape& shape) {
-  return machine::nodes_max + (shape.reap == machine::Toggle::on ? shape.cpus : 0);
+  return machine::nodes_max + 1 + (shape.reap == machine::Toggle::on ? shape.cpus : 0);
 }
 std::string daemon_name(machine::ContextId daemon);
 std::optional<machine::ContextId> find_daemon(std::string_view name);

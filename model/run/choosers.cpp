@@ -22,7 +22,7 @@ constexpr std::uint64_t sites_where(auto&& chosen) {
   return sites;
 }
 constexpr std::uint64_t sites_inside = sites_where([](std::string_view name) {
-  constexpr std::string_view layers[] = {"k12.", "mempool.", "page.", "pcp.", "slab.", "zone."};
+  constexpr std::string_view layers[] = {"k12.", "mempool.", "page.", "pcp.", "percpu.", "slab.", "zone."};
   return std::ranges::any_of(layers, [name](std::string_view layer) { return name.starts_with(layer); });
 });
 constexpr std::uint64_t sites_of_locks = sites_where([](std::string_view name) { return name.ends_with(".lock"); });

@@ -105,6 +105,19 @@ constexpr CallRow rows[] = {
      never_sleeps},
     {"mempool_free", "m = mempool_create_kmalloc_pool 2 100; p = mempool_alloc m GFP_NOIO", "mempool_free p m",
      never_sleeps},
+    // --- per-CPU memory
+    {"alloc_percpu", "", "p = alloc_percpu 8 8", may_sleep},
+    {"__alloc_percpu_gfp(GFP_KERNEL)", "", "p = __alloc_percpu_gfp 8 8 GFP_KERNEL", may_sleep},
+    {"__alloc_percpu_gfp(GFP_ATOMIC)", "", "p = __alloc_percpu_gfp 8 8 GFP_ATOMIC", never_sleeps},
+    {"__alloc_reserved_percpu", "", "p = __alloc_reserved_percpu 8 8", may_sleep},
+    {"free_percpu", "p = alloc_percpu 8 8", "free_percpu p", never_sleeps},
+    {"get_cpu", "", "c = get_cpu; put_cpu", anywhere},
+    {"get_cpu_ptr", "p = alloc_percpu 8 8", "q = get_cpu_ptr p; put_cpu_ptr p", anywhere},
+    {"this_cpu_ptr", "p = alloc_percpu 8 8", "q = this_cpu_ptr p", pinned_only},
+    {"per_cpu_ptr", "p = alloc_percpu 8 8", "q = per_cpu_ptr p 0", anywhere},
+    {"this_cpu_add", "p = alloc_percpu 8 8", "this_cpu_add p 1", anywhere},
+    {"__this_cpu_add", "p = alloc_percpu 8 8", "__this_cpu_add p 1", pinned_only},
+    {"per_cpu_sum", "p = alloc_percpu 8 8", "per_cpu_sum p", anywhere},
     // --- kernel stacks
     {"fork", "", "t = fork", may_sleep},
     {"exit", "t = fork", "exit t", never_sleeps},
@@ -154,8 +167,9 @@ Answer answer(const CallRow& row, Place place) { return row.answers[static_cast<
 std::string cell_text(const CallRow& row, Place place) {
   const PlaceRow& where = place_rows[static_cast<unsigned>(place)];
   constexpr std::string_view expectations[] = {"pass", "misuse sleep-in-atomic", "misuse", ""};
-  std::string text = fmt::format("memtorture 1\nmachine x86-32 ram=8M cpus=2 objects=slab stack=8K\nexpect {}\n\ntask a cpu0\n",
-                                 expectations[static_cast<unsigned>(answer(row, place))]);
+  std::string text = fmt::format(
+      "memtorture 1\nmachine x86-32 ram=8M cpus=2 objects=slab percpu=on stack=8K\nexpect {}\n\ntask a cpu0\n",
+      expectations[static_cast<unsigned>(answer(row, place))]);
   auto out = std::back_inserter(text);
   const auto write = [&](std::string_view ops) {
     while (!ops.empty()) {

@@ -55,7 +55,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   left_.assign(programs, 0);
   if (orphans_.size() < programs) orphans_.resize(programs);
   for (auto& orphans : orphans_) orphans.clear();
-  for (auto* lists : {&lost_, &caches_, &pool_handles_, &tasks_made_}) {
+  for (auto* lists : {&lost_, &caches_, &pool_handles_, &tasks_made_, &cookies_}) {
     if (lists->size() < programs) lists->resize(programs);
     for (auto& list : *lists) list.clear();
   }
@@ -71,6 +71,8 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   stacks_ = nullptr;
   stacks_view_ = nullptr;
   frames_.assign(programs, 0);
+  percpu_ = nullptr;
+  percpu_view_ = nullptr;
   for (std::size_t i = 0; i != programs; ++i) {
     const program::Program& program = the_case.programs[i];
     tasks_[i] = {this, static_cast<std::uint16_t>(i)};
@@ -151,7 +153,8 @@ void Executor::audit_if_due() {
 void Executor::audit() {
   if (options_.audit_every == audit_never) return;
   if (view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit(*view_));
-  if (objects_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_));
+  if (objects_view_ != nullptr && !tape_.is_over())
+    tape_.conclude(oracle_.audit_objects(*objects_view_, pools_view_, percpu_view_));
   if (buckets_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_buckets(*buckets_view_));
   if (stacks_view_ != nullptr && !tape_.is_over()) tape_.conclude(oracle_.audit_stacks(*stacks_view_));
 }
@@ -348,6 +351,7 @@ void Executor::free_if_live(Pfn frame) {
 void Executor::run_cleaner(void* executor) {
   Executor& self = *static_cast<Executor*>(executor);
   machine::begin_operation(harness_op);
+  self.clean_up_percpu();
   self.clean_up_objects();
   if (self.stacks_ != nullptr) self.clean_up_stacks();
   for (const Holding& holding : self.slots_) {

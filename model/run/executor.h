@@ -22,6 +22,7 @@
 #include "allocator/subject/mempools.h"
 #include "allocator/subject/objects.h"
 #include "allocator/subject/pages.h"
+#include "allocator/subject/percpu.h"
 #include "model/program/case.h"
 #include "model/run/tape.h"
 
@@ -30,13 +31,14 @@ namespace memtorture::run {
 // What the owner of a block last wrote.
 enum class Written : std::uint8_t { nothing, stamp, byte, unknown };
 
-enum class Held : std::uint8_t { nothing, block, object, cache, pool, task };
+enum class Held : std::uint8_t { nothing, block, object, cache, pool, task, percpu, copy, cpu };
 
 struct Holding {  // one slot
   Held what = Held::nothing;
   std::uint8_t ctor = 0;  // of a cache or pool, or that of an object: what constructed objects hold; 0: no constructor
   bool is_pages = false;  // an element of a page pool, or such a pool
-  std::uint64_t address = 0;  // of an object; handle of a cache, pool or task
+  std::uint64_t address = 0;  // of an object or copy; handle of a cache, pool or task; cookie of a per-CPU area
+  std::uint32_t cpu = 0;      // a CPU's number, or whose copy it is
   machine::Pfn first = machine::no_pfn;
   std::uint32_t frames = 0;
   std::uint64_t bytes = 0;  // asked for: alloc_pages_exact, objects; of a cache or pool: what one of its objects has
@@ -83,8 +85,9 @@ class Executor {
   void use_buckets(subject::BucketsView& view) { buckets_view_ = &view; }  // after use_objects()
   void use_pools(subject::Mempools& pools, subject::MempoolsView* view);   // after use_objects(); view: as there
   void use_stacks(subject::Kstacks& stacks, subject::KstacksView* view);
-  std::span<const machine::Strand> strands();  // one a program
-  machine::Strand cleaner();                   // gives back everything that is still live, drains, drops the clients
+  void use_percpu(subject::Percpu& percpu, subject::PercpuView* view);  // after use_objects(); view: as there
+  std::span<const machine::Strand> strands();                           // one a program
+  machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
 
   void audit();  // quiescent points only
@@ -190,6 +193,17 @@ class Executor {
   std::uint64_t return_address() const;
   std::uint64_t bytes_not_clear(subject::TaskHandle task);
   void clean_up_stacks();
+  // Per-CPU memory (executor_percpu.cpp).
+  Holding* area(program::Of of);
+  void granted_percpu(program::Out out, subject::PercpuPtr cookie, std::uint64_t bytes, std::uint64_t align);
+  void tell_place(subject::PercpuPtr cookie, unsigned cpu, std::uint64_t bytes);
+  bool is_populated(std::uint64_t address, unsigned cpu, std::uint64_t bytes);
+  void tell_copies(const Holding& area);
+  std::byte tail_byte(subject::PercpuPtr cookie, unsigned cpu) const;
+  bool has_atomic_room(std::uint64_t bytes, std::uint64_t align);
+  void give_copy(program::Out out, const Holding& area, std::uint64_t address);
+  void read_modify_write(std::uint64_t address, unsigned cpu, std::uint64_t bytes, std::uint32_t value);
+  void clean_up_percpu();
 
  public:
   // One overload an operation; called by execute() in the context of the program.
@@ -293,6 +307,23 @@ class Executor {
   MT_EXECUTE(AllocaBytes);
   MT_EXECUTE(Recurse);
   MT_EXECUTE(StackNotUsed);
+  MT_EXECUTE(PerCpuVar);
+  MT_EXECUTE(AllocPercpu);
+  MT_EXECUTE(AllocPercpuGfp);
+  MT_EXECUTE(AllocPercpuReserved);
+  MT_EXECUTE(FreePercpu);
+  MT_EXECUTE(FreePercpuNull);
+  MT_EXECUTE(GetCpu);
+  MT_EXECUTE(PutCpu);
+  MT_EXECUTE(GetCpuPtr);
+  MT_EXECUTE(PutCpuPtr);
+  MT_EXECUTE(ThisCpuPtr);
+  MT_EXECUTE(PerCpuPtr);
+  MT_EXECUTE(PtrAdd);
+  MT_EXECUTE(PerCpuAdd);
+  MT_EXECUTE(ThisCpuAdd);
+  MT_EXECUTE(RawCpuAdd);
+  MT_EXECUTE(PerCpuSum);
   MT_EXECUTE(BlemishPage);
   MT_EXECUTE(Forget);
 #undef MT_EXECUTE
@@ -314,7 +345,9 @@ class Executor {
   subject::MempoolsView* pools_view_ = nullptr;
   subject::Kstacks* stacks_ = nullptr;
   subject::KstacksView* stacks_view_ = nullptr;
-  std::vector<std::uint32_t> frames_;    // by program: that it can return from
+  std::vector<std::uint32_t> frames_;  // by program: that it can return from
+  subject::Percpu* percpu_ = nullptr;
+  subject::PercpuView* percpu_view_ = nullptr;
   std::uint32_t client_pages_most_ = 0;  // with an OOM killer at hand a client could otherwise go on for ever
   std::vector<Holding> slots_;
   std::vector<Nesting> nesting_;  // one a program
@@ -326,6 +359,7 @@ class Executor {
   std::vector<std::vector<std::uint64_t>> caches_;  // by program: what it created
   std::vector<std::vector<subject::PoolHandle>> pool_handles_;  // the same
   std::vector<std::vector<subject::TaskHandle>> tasks_made_;    // the same
+  std::vector<std::vector<subject::PercpuPtr>> cookies_;        // the same
   std::vector<std::deque<Constructor>> constructors_;
   std::uint32_t operations_in_flight_ = 0;
   std::uint32_t operations_since_audit_ = 0;

@@ -373,6 +373,13 @@ void Executor::scan_leaks() {
   for (const auto& lost : lost_) std::ranges::for_each(lost, add);
   for (const auto& handles : pool_handles_)
     std::ranges::copy_if(handles, std::back_inserter(roots), [&](auto handle) { return oracle_.is_pool(handle); });
+  if (percpu_view_ != nullptr) {  // what the layer keeps for itself leads to its maps
+    percpu_view_->for_each_percpu_chunk(
+        [](void* arg, const subject::PercpuChunkInfo& chunk) {
+          static_cast<std::vector<std::uint64_t>*>(arg)->push_back(chunk.descriptor);
+        },
+        &roots);
+  }
   Event event = Tape::here(EventKind::call);
   event.detail = oracle::clean_up_leak_scan;
   tape_.emit(event);

@@ -72,6 +72,21 @@ std::string stack_result_text(const program::Op& op, const Event& event) {
   return text;
 }
 
+std::string percpu_result_text(const Case& the_case, const program::Op& op, const Event& event) {
+  if (program::makes_percpu(op)) return event.value == 0 ? "= refused" : fmt::format("= area {:#x}", event.value);
+  if (program::makes_copy(op)) {
+    const auto frame = (event.value - machine::Ram::linear_base) >> the_case.shape.page_shift;
+    return fmt::format("= {}/{:#x}", frame_name(the_case.shape, static_cast<Pfn>(frame)),
+                       event.value & (the_case.shape.page_bytes() - 1));
+  }
+  if (std::holds_alternative<program::GetCpu>(op) || std::holds_alternative<program::PerCpuSum>(op))
+    return fmt::format("= {}", event.value);
+  if (std::holds_alternative<program::ThisCpuAdd>(op)) return fmt::format("on cpu{}", event.order);
+  if (program::field_of<program::Count>(op) != nullptr)
+    return fmt::format("on cpu{}, to {}{}", event.order, event.value, event.detail != 0 ? ", and loses an update" : "");
+  return "";
+}
+
 std::string result_text(const Case& the_case, const Event& event) {
   if (event.op == harness_op || event.who >= the_case.programs.size()) return "";
   const auto& ops = the_case.programs[event.who].ops;
@@ -79,6 +94,7 @@ std::string result_text(const Case& the_case, const Event& event) {
   const program::Op& op = ops[event.op];
   if (std::holds_alternative<program::PageAddress>(op)) return fmt::format("= {:#x}", event.value);
   if (tells_a_number(op)) return fmt::format("= {}", static_cast<std::int64_t>(event.value));
+  if (program::is_for_percpu(op)) return percpu_result_text(the_case, op, event);
   if (program::is_for_objects(op)) return object_result_text(the_case, op, event);
   if (program::is_for_stacks(op)) return stack_result_text(op, event);
   if (op.index() > 8) return "";
@@ -111,6 +127,11 @@ std::string kernel_line(const Case& the_case, const Event& event) {
     case out_of_bounds:
     case use_after_free:
     case wild_access: return fmt::format("{}{}", header, operation_text(the_case, event.who, event.op));
+    case percpu_illegal:
+      return fmt::format("WARNING: illegal size ({}) or align ({}) for percpu allocation", event.value2, event.gfp);
+    case percpu_failed:
+      return fmt::format("{}{} align={}, {}", header, event.value2, event.gfp,
+                         machine::percpu_failures[event.order % std::size(machine::percpu_failures)]);
     case object_leak: return fmt::format("{}{:x}", header, event.value2);
     default: return std::string(header);
   }
@@ -122,7 +143,9 @@ std::string report_text(const Case& the_case, const Event& event) {
   if (event.pfn != machine::no_pfn) text += " " + frame_name(the_case.shape, event.pfn);
   if (event.value != 0 && event.value < std::size(machine::bad_page_reasons))
     text += fmt::format(", {}", machine::bad_page_reasons[event.value]);
-  if (event.gfp != 0 || kind == machine::ReportKind::allocation_failure) text += ", " + program::print_gfp(event.gfp);
+  if ((event.gfp != 0 && kind != machine::ReportKind::percpu_failed && kind != machine::ReportKind::percpu_illegal) ||
+      kind == machine::ReportKind::allocation_failure)
+    text += ", " + program::print_gfp(event.gfp);
   return text + "]";
 }
 
@@ -147,6 +170,9 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::skipped:
     case EventKind::result: return result_text(the_case, event);
     case EventKind::contents:
+      if (event.detail == 2)
+        return fmt::format("the copy of cpu{} holds {}{}", event.order, event.value,
+                           event.gfp != 0 ? fmt::format(", and byte {} is damaged", event.gfp - 1) : "");
       return static_cast<std::int64_t>(event.value) < 0
                  ? fmt::format("contents of {} as written", frame())
                  : fmt::format("contents of {} damaged at byte {}", frame(), event.value);
@@ -181,6 +207,9 @@ std::string nested_text(const Case& the_case, const Event& event) {
                  : fmt::format("runs on top of {} at {:#x}",
                                context_name(the_case, static_cast<ContextId>(event.value)), event.value2);
     case EventKind::left: return "end";
+    case EventKind::work_began: return "the work item of per-CPU memory runs";
+    case EventKind::percpu_place:
+    case EventKind::work_ended:
     case EventKind::layer_released:
     case EventKind::quiet: break;
   }
@@ -207,6 +236,8 @@ std::string print_history(const Case& the_case, const std::vector<Event>& histor
         fmt::format_to(out, "cpu{} harness: ends task {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_stacks) {
         fmt::format_to(out, "cpu{} harness: gives back stacks\n", event.cpu);
+      } else if (event.op == harness_op && event.detail == oracle::clean_up_percpu) {
+        fmt::format_to(out, "cpu{} harness: frees the per-CPU area {:#x}\n", event.cpu, event.value);
       } else if (event.op == harness_op && event.detail == oracle::clean_up_leak_scan) {
         fmt::format_to(out, "cpu{} harness: looks for leaks\n", event.cpu);
       } else if (event.op == harness_op) {

@@ -94,6 +94,10 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
       if (subject::BucketsView* const buckets = subject_->buckets_view()) executor_.use_buckets(*buckets);
       if (subject::Mempools* const pools = subject_->mempools()) executor_.use_pools(*pools, subject_->mempools_view());
     }
+    if (objects != nullptr && the_case.shape.percpu == machine::Toggle::on) {
+      if (subject::Percpu* const percpu = subject_->boot_percpu())
+        executor_.use_percpu(*percpu, subject_->percpu_view());
+    }
     tape_.judge_logs();
   }
   if (!tape_.is_over() && the_case.shape.stack_bytes != 0) {

@@ -215,6 +215,12 @@ void Tape::shrink_began(subject::gfp_t gfp) {
   emit(event);
 }
 
+void Tape::work_began() {
+  Event event = here(EventKind::work_began);
+  event.value2 = machine::current().flags;
+  emit(event);
+}
+
 void Tape::fault_fired(machine::Site site) {
   Event event = here(EventKind::faulted);
   event.detail = site.index();

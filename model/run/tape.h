@@ -65,6 +65,8 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void layer_released() override { emit(here(oracle::EventKind::layer_released)); }
   void shrink_began(subject::gfp_t gfp) override;
   void shrink_ended(std::uint32_t freed) override { valued(oracle::EventKind::shrink_ended, freed); }
+  void work_began() override;
+  void work_ended() override { emit(here(oracle::EventKind::work_ended)); }
 
  private:
   struct Logged {

@@ -75,6 +75,32 @@ program::Case two_busy_caches() {
   return *parsed;
 }
 
+// Both add to a counter of the kernel, each to the copy of its own CPU, or both to that of CPU 1.
+program::Case two_adders(std::string_view of_first, std::string_view of_second) {
+  std::string text = "memtorture 1\nmachine toy cpus=2 objects=slab percpu=on\nexpect pass\n";
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    text += fmt::format("\ntask t{0} cpu{0}\n  s{0} = per_cpu_var 2\n  q{0} = per_cpu_ptr s{0} 1\n", cpu);
+    for (unsigned i = 0; i != 40; ++i) {
+      text += "  preempt_disable\n  " + fmt::format(fmt::runtime(cpu == 0 ? of_first : of_second), cpu) +
+              "\n  preempt_enable\n";
+    }
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+// On one CPU, so that there is no race but only what could happen.
+program::Case unpinned_adders() {
+  std::string text = "memtorture 1\nmachine toy cpus=1 objects=slab percpu=on\nexpect pass\n";
+  for (unsigned task = 0; task != 2; ++task) {
+    text += fmt::format("\ntask t{0} cpu0\n  s{0} = per_cpu_var 0\n", task);
+    for (unsigned i = 0; i != 20; ++i) text += fmt::format("  __this_cpu_add s{} 1\n", task);
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+
 run::Outcome run_broken(Defect defect, const program::Case& the_case) {
   run::Runner runner(make_broken(defect));
   SeedChooser chooser(1);
@@ -125,6 +151,16 @@ TEST(Judgement, NothingIsFoundWhereNothingIsWrong) {
   EXPECT_EQ(run_broken(Defect::atomic_object_counter, two_busy_caches()).verdict, Verdict::misuse);
 }
 
+// Whether or not an update was lost this time.
+TEST(Judgement, LostPins) {
+  const run::Outcome outcome = run_broken(Defect::atomic_object_counter, unpinned_adders());
+  EXPECT_EQ(outcome.verdict, Verdict::misuse);
+  EXPECT_TRUE(outcome.finding.rule == "percpu-unpinned" || outcome.finding.rule == "lost-update")
+      << outcome.finding.rule;
+  const program::Case right = two_adders("__this_cpu_add s{} 1", "this_cpu_add s{} 1");
+  EXPECT_EQ(run_broken(Defect::atomic_object_counter, right).verdict, Verdict::pass);
+}
+
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 
@@ -156,7 +192,15 @@ TEST_F(RacesDeathTest, ReferencesWithoutAtomics) {
   EXPECT_EXIT(run_and_exit(Defect::unlocked_references, three_drops()), failed, "data race");
 }
 
+// Nothing orders two CPUs that add to one copy.
+TEST_F(RacesDeathTest, CopyOfAnotherCpu) {
+  EXPECT_EXIT(run_and_exit(Defect::atomic_object_counter, two_adders("ptr_add q{} 1", "__this_cpu_add s{} 1")), failed,
+              "data race");
+}
+
 TEST_F(RacesDeathTest, TheSameDoneRight) {
+  EXPECT_EXIT(run_and_exit(Defect::atomic_object_counter, two_adders("__this_cpu_add s{} 1", "this_cpu_add s{} 1")),
+              testing::ExitedWithCode(0), "");
   EXPECT_EXIT(run_and_exit(Defect::atomic_counter, two_cpus("GFP_KERNEL", 1)), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(run_and_exit(Defect::atomic_references, three_drops()), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(run_and_exit(Defect::atomic_object_counter, two_cpus_with_objects("GFP_KERNEL", "K")),

@@ -84,6 +84,12 @@ constexpr Workload table[] = {
      .tasks_per_cpu = 2,
      .handlers_per_cpu = 3,
      .ops_per_task = 40},
+    {.name = "percpu",
+     .machine = "toy cpus=4 objects=slab percpu=on",
+     .focus = Focus::percpu,
+     .tasks_per_cpu = 2,
+     .handlers_per_cpu = 4,
+     .ops_per_task = 120},
     {.name = "alpha", .machine = "alpha ram=8M cpus=6 nodes=2 pcp=20/8", .handlers_per_cpu = 1, .ops_per_task = 60},
 };
 
@@ -123,6 +129,7 @@ Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
       style.weights[static_cast<std::size_t>(Action::stack)] = 24;
       often(style, {Action::stack, Action::section});
       break;
+    case Focus::percpu: often(style, {Action::percpu, Action::percpu, Action::percpu, Action::section}); break;
     case Focus::mix:
     case Focus::handover:
     case Focus::references:

@@ -29,6 +29,7 @@ enum class Focus : std::uint8_t {
   references,
   objects,  // kmalloc and caches; what is handed over are objects
   caches,   // ... with caches that come, shrink and go
+  percpu,   // areas that come and go, and counters that all CPUs and their handlers add to
 };
 
 struct Workload {
