@@ -317,7 +317,8 @@ void Engine::take(const Option& option) {
 void Engine::deliver(Fiber& handler) {
   Fiber* const under = tops_[handler.cpu];
   handler.under = under;
-  handler.preempt_count = handler.entered_with = (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
+  handler.preempt_count = handler.entered_with =
+      (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
   handler.irqs = handler.kind == ContextKind::softirq ? IrqFlag::on : IrqFlag::off;
   handler.life = Life::ready;
   enter_cpu(handler);
