@@ -25,7 +25,8 @@ using Table = std::vector<std::vector<std::string>>;  // the first row names the
 
 Table subjects() {
   return {{"subject", "facets", "meaning"},
-          {"kernel", "pages", "the page layer of a kernel on a simulated machine, as it comes with memtorture"}};
+          {"kernel", "pages, objects, caches, pools, per-CPU memory, stacks",
+           "the allocator stack of a kernel on a simulated machine, as it comes with memtorture"}};
 }
 
 Table machines() {
