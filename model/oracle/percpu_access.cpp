@@ -90,9 +90,9 @@ Ruling Oracle::State::judge_access(Flight& f, PercpuRecord& area, const PercpuAc
   if (!here && access.own)
     return crime("percpu-stale", machine::no_pfn,
                  fmt::format("the copy of cpu {} is added to on cpu {}", access.copy, f.cpu));
-  const Ruling locks = judge_locks(copy, {access.copy, here, access.in_one}, index);
+  const Ruling of_locks = judge_locks(copy, {access.copy, here, access.in_one}, index);
   const Ruling interrupts = here ? judge_interrupts(f, copy, access, kind) : Ruling::fine;
-  return locks == Ruling::fine ? interrupts : locks;
+  return of_locks == Ruling::fine ? interrupts : locks;
 }
 
 Ruling Oracle::State::judge_interrupts(const Flight& f, PercpuCopy& copy, const PercpuAccess& access,
