@@ -92,7 +92,7 @@ Ruling Oracle::State::judge_access(Flight& f, PercpuRecord& area, const PercpuAc
                  fmt::format("the copy of cpu {} is added to on cpu {}", access.copy, f.cpu));
   const Ruling of_locks = judge_locks(copy, {access.copy, here, access.in_one}, index);
   const Ruling interrupts = here ? judge_interrupts(f, copy, access, kind) : Ruling::fine;
-  return of_locks == Ruling::fine ? interrupts : locks;
+  return of_locks == Ruling::fine ? interrupts : of_locks;
 }
 
 Ruling Oracle::State::judge_interrupts(const Flight& f, PercpuCopy& copy, const PercpuAccess& access,
