@@ -125,6 +125,7 @@ struct Form {
 };
 
 TEST(PercpuInterleavings, RightFormsKeepTheTotal) {
+  if (machine::Machine::concurrent()) GTEST_SKIP() << "schedules are for the deterministic engine";
   const Form forms[] = {
       {"get_cpu_ptr", tasks(pointer)},
       {"get_cpu", tasks(number)},
@@ -146,6 +147,7 @@ TEST(PercpuInterleavings, RightFormsKeepTheTotal) {
 }
 
 TEST(PercpuInterleavings, WrongFormsAreCaughtAlwaysAndLoseSometimes) {
+  if (machine::Machine::concurrent()) GTEST_SKIP() << "schedules are for the deterministic engine";
   // A handler disturbs its own CPU only, so where it is about one the tasks have no other to move to.
   const Form forms[] = {
       {"no pin", tasks(bare), "percpu-unpinned"},
@@ -170,6 +172,7 @@ TEST(PercpuInterleavings, WrongFormsAreCaughtAlwaysAndLoseSometimes) {
 // What is wrong only where the task runs: a number that is stale once it moved, a copy that is another CPU's until it
 // came there.
 TEST(PercpuInterleavings, WhoIsElsewhereIsCaughtThereAndLosesSometimes) {
+  if (machine::Machine::concurrent()) GTEST_SKIP() << "schedules are for the deterministic engine";
   const std::string stale = "  Q = get_cpu\n  put_cpu\n  preempt_disable\n  per_cpu_add S Q 1\n  preempt_enable\n";
   const std::string remote = "  Q = per_cpu_ptr S 1\n  preempt_disable\n  ptr_add Q 1\n  preempt_enable\n";
   const Form forms[] = {
