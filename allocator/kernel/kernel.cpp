@@ -3,6 +3,22 @@
 namespace memtorture::kernel {
 namespace {
 
+// A step of the boot, on a machine that nobody else runs on.
+template <class Step>
+bool alone(machine::Machine& machine, Step step) {
+  struct Call {
+    Step& step;
+    bool done = false;
+  } call{step};
+  machine.run_alone(
+      [](void* arg) {
+        Call& self = *static_cast<Call*>(arg);
+        self.done = self.step();
+      },
+      &call);
+  return call.done;
+}
+
 constexpr std::size_t metadata_bytes_max = std::size_t{1} << 20;
 // Zones and per-CPU lists of the largest machine, and what its caches live on during boot.
 constexpr std::size_t zone_bytes_max = sizeof(page::Zone) + 64 + (machine::cpus_max + 1) * sizeof(page::Pcp);
@@ -35,36 +51,17 @@ bool Kernel::boot_objects() {
     return k12_ = true;
   }
   faults_.reset({}, *this);
-  struct Step {
-    Kernel& kernel;
-    bool done = false;
-  } step{*this};
-  machine_.run_alone(
-      [](void* arg) {
-        Step& self = *static_cast<Step*>(arg);
-        self.done = self.kernel.slab_.boot(self.kernel.bank_);
-        if (self.done) self.kernel.pages_.register_shrinker(self.kernel.slab_shrinker_);
-      },
-      &step);
+  const bool done = alone(machine_, [this] { return slab_.boot(bank_) && pages_.register_shrinker(slab_shrinker_); });
   faults_.reset(rules_, *this);
-  if (step.done && machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
-  return step.done;
+  if (done && machine_.shape().reap == machine::Toggle::on) slab_.start_cpu_timers();
+  return done;
 }
 
 bool Kernel::boot_percpu() {
   faults_.reset({}, *this);
-  struct Step {
-    Kernel& kernel;
-    bool done = false;
-  } step{*this};
-  machine_.run_alone(
-      [](void* arg) {
-        Step& self = *static_cast<Step*>(arg);
-        self.done = self.kernel.percpu_.boot(percpu::KernelSection{});
-      },
-      &step);
+  const bool done = alone(machine_, [this] { return percpu_.boot(percpu::KernelSection{}); });
   faults_.reset(rules_, *this);
-  return step.done;
+  return done;
 }
 
 std::uint64_t Kernel::kmalloc_late(std::uint64_t bytes, gfp_t gfp) {

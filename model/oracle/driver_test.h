@@ -157,6 +157,19 @@ class Driver {
     take(980, 1024);
     set_task_flags(0);
   }
+  void breaks(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::broken) << id;
+    EXPECT_EQ(rule(), id) << why();
+  }
+  void is_crime(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::crime) << id << " " << why();
+    EXPECT_EQ(crime(), id);
+  }
+  void is_fatal(Ruling ruling, std::string_view id) {
+    EXPECT_EQ(ruling, Ruling::fatal) << id << " " << why();
+    EXPECT_EQ(crime(), id);
+  }
+  std::string why() const { return oracle.finding().detail; }
   std::string_view rule() const { return oracle.finding().rule; }
   std::string_view crime() const { return oracle.crime().rule; }
 

@@ -161,19 +161,6 @@ class Stacks : public Driver {
     EXPECT_EQ(returned(), Ruling::fine) << why();
     std::erase_if(view.stacks, [&](const View::Stack& s) { return s.at == at(pfn); });
   }
-  void breaks(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::broken) << id;
-    EXPECT_EQ(rule(), id) << why();
-  }
-  void is_crime(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::crime) << id << " " << why();
-    EXPECT_EQ(crime(), id);
-  }
-  void is_fatal(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::fatal) << id << " " << why();
-    EXPECT_EQ(crime(), id);
-  }
-  std::string why() const { return oracle.finding().detail; }
   machine::Pfn next() const { return next_; }
 
   View view;

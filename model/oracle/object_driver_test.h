@@ -91,19 +91,6 @@ class Objects : public Driver {
     EXPECT_EQ(kfree(slot), Ruling::fine) << crime();
     EXPECT_EQ(returned(), Ruling::fine) << why();
   }
-  void breaks(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::broken) << id;
-    EXPECT_EQ(rule(), id) << why();
-  }
-  void is_crime(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::crime) << id << " " << why();
-    EXPECT_EQ(crime(), id);
-  }
-  void is_fatal(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::fatal) << id << " " << why();
-    EXPECT_EQ(crime(), id);
-  }
-  std::string why() const { return oracle.finding().detail; }
 };
 
 }  // namespace memtorture::oracle::test

@@ -2,6 +2,7 @@
 //
 // Two CPUs, units of 8 KiB. The first chunk is in the frames 1032..1035, of which 64 bytes are static and 1 KiB is
 // reserved; later chunks are in 1036..1039. Static variable 0 has 8 bytes, variable 1 has 1 byte and begins at 250.
+#include "model/oracle/no_caches_test.h"
 #include "model/oracle/object_driver_test.h"
 
 namespace memtorture::oracle::test {
@@ -20,22 +21,6 @@ machine::Shape two_cpus() {
   shape.percpu = machine::Toggle::on;
   return shape;
 }
-
-class NoCaches final : public subject::ObjectsView {
- public:
-  void for_each_cache(EachCache, void*) override {}
-  subject::CacheInfo cache_info(subject::CacheHandle) override { return {}; }
-  subject::ArrayInfo cpu_array(subject::CacheHandle, unsigned) override { return {}; }
-  subject::ArrayInfo shared_array(subject::CacheHandle, unsigned) override { return {}; }
-  subject::ArrayInfo alien_array(subject::CacheHandle, unsigned, unsigned) override { return {}; }
-  subject::CacheNodeInfo cache_node(subject::CacheHandle, unsigned) override { return {}; }
-  void for_each_slab(subject::CacheHandle, unsigned, subject::SlabState, EachSlab, void*) override {}
-  void for_each_free_index(subject::CacheHandle, machine::Pfn, EachIndex, void*) override {}
-  subject::SlabPageInfo slab_page(machine::Pfn) override { return {}; }
-  std::uint64_t slab_pages(subject::SlabPages) override { return 0; }
-  subject::ObjectState object_state(std::uint64_t) override { return subject::ObjectState::unknown; }
-  std::uint64_t object_requested(std::uint64_t) override { return 0; }
-};
 
 // The first chunk and its reserved part, as they are when nobody has anything; tests bend what they want.
 class View final : public subject::PercpuView {

@@ -1,6 +1,7 @@
 // Memory pools: every rule and crime of the facet, each by the shortest history that earns it.
 //
 // A pool of one element of kmalloc, unless a test says otherwise. The frames 1024..1031 are the layer's.
+#include "model/oracle/no_caches_test.h"
 #include "model/oracle/object_driver_test.h"
 
 namespace memtorture::oracle::test {
@@ -350,22 +351,6 @@ class PoolsView final : public subject::MempoolsView {
   }
   subject::PoolInfo info{.min_nr = 2, .curr_nr = 2, .capacity = 2, .out = 0, .waiters = 0, .backend = {}};
   std::vector<std::uint64_t> elements = {slab + 1024, slab + 1152};
-};
-
-class NoCaches final : public subject::ObjectsView {
- public:
-  void for_each_cache(EachCache, void*) override {}
-  subject::CacheInfo cache_info(subject::CacheHandle) override { return {}; }
-  subject::ArrayInfo cpu_array(subject::CacheHandle, unsigned) override { return {}; }
-  subject::ArrayInfo shared_array(subject::CacheHandle, unsigned) override { return {}; }
-  subject::ArrayInfo alien_array(subject::CacheHandle, unsigned, unsigned) override { return {}; }
-  subject::CacheNodeInfo cache_node(subject::CacheHandle, unsigned) override { return {}; }
-  void for_each_slab(subject::CacheHandle, unsigned, subject::SlabState, EachSlab, void*) override {}
-  void for_each_free_index(subject::CacheHandle, machine::Pfn, EachIndex, void*) override {}
-  subject::SlabPageInfo slab_page(machine::Pfn) override { return {}; }
-  std::uint64_t slab_pages(subject::SlabPages) override { return 0; }
-  subject::ObjectState object_state(std::uint64_t) override { return subject::ObjectState::unknown; }
-  std::uint64_t object_requested(std::uint64_t) override { return 0; }
 };
 
 TEST(Pools, WhatIsSetAsideIsWhatHappened) {

@@ -71,11 +71,6 @@ class Slabs : public Driver {
     ask(gfp);
     EXPECT_EQ(says(reclaim_began, 0, gfp), Ruling::fine) << why();
   }
-  void breaks(Ruling ruling, std::string_view id) {
-    EXPECT_EQ(ruling, Ruling::broken) << id;
-    EXPECT_EQ(rule(), id) << why();
-  }
-  std::string why() const { return oracle.finding().detail; }
 
   machine::ContextId daemon = machine::no_context;
 };
