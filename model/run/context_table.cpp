@@ -138,6 +138,7 @@ constexpr CallRow rows[] = {
     {"spin_trylock", "", "spin_trylock l3; spin_unlock l3", anywhere},
     {"spin_lock_bh", "", "spin_lock_bh l3; spin_unlock_bh l3", unmasks},
     {"wake_up", "", "wake_up l0", anywhere},
+    {"wait_event", "", "wait_event l2", sleeps, "task w cpu1\n  wake_up l2\n"},
 };
 
 struct PlaceRow {
@@ -184,6 +185,7 @@ std::string cell_text(const CallRow& row, Place place) {
   write(where.enter);
   write(row.call);
   write(where.leave);
+  if (!row.beside.empty()) fmt::format_to(out, "\n{}", row.beside);
   return text;
 }
 

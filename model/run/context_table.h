@@ -44,6 +44,7 @@ struct CallRow {
   std::string_view setup;     // operations before it, in process context; "; " between them
   std::string_view call;      // the operation, and what undoes it
   std::array<Answer, places> answers;
+  std::string_view beside = {};  // a program without which the call would not come to its end
 };
 std::span<const CallRow> call_table();
 

@@ -62,9 +62,7 @@ TEST(ContextTable, EveryOperationDeclares) {
       "preempt_disable", "preempt_enable", "local_irq_save", "local_irq_restore", "local_bh_disable", "local_bh_enable",
       "rcu_read_lock", "rcu_read_unlock", "spin_unlock", "spin_unlock_irqrestore", "spin_unlock_bh", "mutex_unlock",
       "memalloc_noio_save", "memalloc_noio_restore", "memalloc_nofs_save", "memalloc_nofs_restore",
-      "memalloc_noreclaim_save", "memalloc_noreclaim_restore",
-      // nobody would wake it
-      "wait_event"};
+      "memalloc_noreclaim_save", "memalloc_noreclaim_restore"};
   std::set<std::string_view> declared(std::begin(not_functions), std::end(not_functions));
   for (const CallRow& row : call_table()) {
     const auto parsed = program::parse(cell_text(row, Place::process));

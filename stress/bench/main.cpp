@@ -34,6 +34,9 @@ class Reporter final : public benchmark::ConsoleReporter {
     rate("points/s, nobody else to run", "BM_point_alone", "");
     rate("points/s, two tasks, no departure", "BM_point_two_tasks", "");
     rate("points/s, every other one a switch", "BM_point_with_decided_switch", "");
+    rate("fiber switches/s, two tasks that give way", "BM_fiber_switch", "");
+    rate("lockstep operations/s on locks of every form", "BM_locks_lockstep/watched", "");
+    rate("lockstep operations/s, interrupts injected", "BM_interrupts/injected", "");
     rate("kmalloc + kfree, pairs/s", "BM_kmalloc_pairs", "");
     rate("kmalloc and kfree, 64 live objects, pairs/s", "BM_kmalloc_mix", "");
     rate("512 times kmalloc, then kfree in another order, pairs/s", "BM_kmalloc_batch", "");
@@ -53,6 +56,12 @@ class Reporter final : public benchmark::ConsoleReporter {
     ratio("subject alone / lockstep", "BM_subject_alone", "BM_lockstep_one_cpu", "");
     ratio("oracle alone / lockstep", "BM_oracle_alone", "BM_lockstep_one_cpu", "");
     ratio("cost of an operation, 1 M live pages / 1 k (64 GiB)", "BM_live_pages/1000", "BM_live_pages/1000000", "<= 2");
+    ratio("order of locks watched / not: lockstep on locks", "BM_locks_lockstep/unwatched", "BM_locks_lockstep/watched",
+          "");
+    ratio("... lockstep on pages", "BM_pages_lockstep/unwatched", "BM_pages_lockstep/watched", "");
+    ratio("... pages alone, the zone's lock each time", "BM_zone_lock_pairs/unwatched", "BM_zone_lock_pairs/watched",
+          "");
+    ratio("interrupts injected / the same as tasks", "BM_interrupts/none", "BM_interrupts/injected", "");
     ratio("kmalloc + kfree / glibc", "BM_kmalloc_pairs", "BM_glibc_pairs", "> 1");
     ratio("kmalloc + kfree / mimalloc", "BM_kmalloc_pairs", "BM_mimalloc_pairs", ">= 0.5");
     ratio("64 live objects, kmalloc / glibc", "BM_kmalloc_mix", "BM_glibc_mix", "> 1");
