@@ -1,5 +1,7 @@
 #include "allocator/kernel/kernel.h"
 
+#include "allocator/machine/cpu_hotplug.h"
+
 namespace memtorture::kernel {
 namespace {
 
@@ -63,6 +65,17 @@ bool Kernel::boot_percpu() {
   faults_.reset(rules_, *this);
   return done;
 }
+
+// Pages come last: what the layers above them give back goes through lists, too (this CPU's).
+bool Kernel::cpu_down(unsigned cpu) {
+  if (!machine::take_cpu_down(cpu)) return false;
+  slab_.cpu_dead(cpu);
+  stacks_.cpu_dead(cpu);
+  pages_.cpu_dead(cpu);
+  return true;
+}
+
+bool Kernel::cpu_up(unsigned cpu) { return machine::bring_cpu_up(cpu); }
 
 std::uint64_t Kernel::kmalloc_late(std::uint64_t bytes, gfp_t gfp) {
   return k12_ ? buckets_.kmalloc(bytes, gfp) : slab_.kmalloc(bytes, gfp);

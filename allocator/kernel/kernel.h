@@ -70,6 +70,12 @@ class Kernel final : public subject::Pages,
   // block can hold a chunk; the machine is as it was.
   bool boot_percpu();
 
+  // A CPU goes or comes (machine/cpu_hotplug.h), and every layer gives back what it kept there: pages of lists, objects
+  // of arrays, kept stacks. Process context that may sleep; one call at a time, which the caller sees to. False: it
+  // may not go (CPU 0), it has gone or is there already, or the caller may not sleep.
+  bool cpu_down(unsigned cpu);
+  bool cpu_up(unsigned cpu);
+
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
   slab::SlabAllocator& slab() { return slab_; }

@@ -155,12 +155,19 @@ void StackAllocator::bury() {
 
 void StackAllocator::shut_down() {
   if (!up_) return;
-  for (unsigned cpu = 0; cpu != machine_.shape().cpus; ++cpu) {
-    while (const Address base = take_dead(cpu)) slab::release_pages(pages_, machine_.ram().pfn_of(base), order());
-    PerCpu& its = cpus_[cpu];
-    while (its.cached_count != 0)
-      slab::release_pages(pages_, machine_.ram().pfn_of(its.cached[--its.cached_count]), order());
-  }
+  for (unsigned cpu = 0; cpu != machine_.shape().cpus; ++cpu) give_back_all(cpu);
+}
+
+void StackAllocator::cpu_dead(unsigned cpu) {
+  if (up_) give_back_all(cpu);
+}
+
+// Of a CPU on which nobody runs, or ever will.
+void StackAllocator::give_back_all(unsigned cpu) {
+  while (const Address base = take_dead(cpu)) slab::release_pages(pages_, machine_.ram().pfn_of(base), order());
+  PerCpu& its = cpus_[cpu];
+  while (its.cached_count != 0)
+    slab::release_pages(pages_, machine_.ram().pfn_of(its.cached[--its.cached_count]), order());
 }
 
 }  // namespace memtorture::kstack

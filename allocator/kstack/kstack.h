@@ -63,6 +63,7 @@ class StackAllocator {
   subject::Recursed recurse(std::uint32_t depth, std::uint64_t bytes, std::uint64_t return_address);
   Address stack_pointer() { return mine().sp; }
   std::uint64_t stack_not_used();
+  void cpu_dead(unsigned cpu);  // stacks that it kept, and those of tasks that ended there; the CPU has gone
   void shut_down();
   void check_at_switch();  // the scheduler's look at the stack that the running context is on
 
@@ -106,6 +107,7 @@ class StackAllocator {
   void leave_to_others(Address base);
   void bury();
   Address take_dead(unsigned cpu);
+  void give_back_all(unsigned cpu);
 
   // frames.cpp
   Registers& mine();

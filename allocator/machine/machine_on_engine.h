@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "allocator/machine/cpu_hotplug.h"
 #include "allocator/machine/engine.h"
 #include "allocator/machine/machine.h"
 
@@ -51,6 +52,20 @@ void point_slow(Site site) { this_machine().engine().point(site); }
 Jiffies jiffies_now() { return this_machine().engine().now(); }
 const Context* interrupted() { return this_machine().engine().interrupted(); }
 void panic(PanicKind kind) { this_machine().engine().panic(kind); }
+
+bool cpu_online(unsigned cpu) { return this_machine().engine().is_online(cpu); }
+bool take_cpu_down(unsigned cpu) {
+  Engine& engine = this_machine().engine();
+  if (!may_give_up_cpu("sched.resched") || cpu == 0 || !engine.is_online(cpu)) return false;
+  engine.take_cpu_down(cpu);
+  return true;
+}
+bool bring_cpu_up(unsigned cpu) {
+  Engine& engine = this_machine().engine();
+  if (!may_give_up_cpu("sched.resched") || engine.is_online(cpu)) return false;
+  engine.bring_cpu_up(cpu);
+  return true;
+}
 
 void schedule() {
   if (may_give_up_cpu("sched.resched")) this_machine().engine().give_way();

@@ -67,6 +67,7 @@ class PageAllocator {
   std::uint64_t page_address(Pfn pfn);
   void drain_local_pages();
   void drain_all_pages();
+  void cpu_dead(unsigned cpu);  // its lists go back to the buddy lists; the CPU has gone, and does not come meanwhile
   std::uint64_t nr_free_pages() const;
   void set_min_free_kbytes(std::uint32_t kbytes);
   void blemish(Pfn pfn, subject::Blemish kind);

@@ -86,8 +86,15 @@ void PageAllocator::drain_every_cpu() {
   for (Zone& zone : zones()) {
     for (unsigned cpu = 0; cpu != machine_->shape().cpus; ++cpu) {
       Masked masked;
-      drain_cpu(zone, cpu, masked);
+      drain_cpu(zone, cpu, masked);  // of a CPU that has just gone, too
     }
+  }
+}
+
+void PageAllocator::cpu_dead(unsigned cpu) {
+  for (Zone& zone : zones()) {
+    Masked masked;
+    drain_cpu(zone, cpu, masked);
   }
 }
 

@@ -9,6 +9,7 @@
 // because it looks anew at arrays and lists after every call of the page layer (alloc.cpp).
 #include <utility>
 
+#include "allocator/machine/cpu_hotplug.h"
 #include "allocator/slab/slab.h"
 
 namespace memtorture::slab {
@@ -86,6 +87,27 @@ SlabAllocator::Shrunk SlabAllocator::shrink(KmemCache& cache) {
   return result;
 }
 
+// As many arrays as there are CPUs that could come stay; what they hold does not. With the last CPU of a node what its
+// CPUs shared goes, too: nobody is left who would use it.
+void SlabAllocator::cpu_dead(unsigned cpu) {
+  if (!up_) return;
+  const unsigned node = cpu_node_[cpu];
+  bool deserted = true;
+  for (unsigned other = 0; other != cpus_; ++other) {
+    if (cpu_node_[other] == node && machine::cpu_online(other)) deserted = false;
+  }
+  chain_mutex_.lock();
+  for (CacheHandle i = chain_; i != 0; i = cache_at(i).next) {
+    KmemCache& cache = cache_at(i);
+    Doomed doomed;
+    drain_cpu(cache, cpu, doomed);
+    for (unsigned home = 0; home != nodes_ && deserted; ++home) reap_alien(cache, node, home, doomed);
+    if (deserted) drain_shared(cache, node, doomed);
+    destroy_slabs(cache, doomed);
+  }
+  chain_mutex_.unlock();
+}
+
 // Does any array or list of empty slabs hold something? With one host thread to see it is as good as to hold every lock
 // (slab.h, take_fast), so a machine that is short of memory for long does not go through all locks for nothing each
 // time. With several, nobody may look without the lock: perhaps.
@@ -154,7 +176,7 @@ void SlabAllocator::cpu_timer(void* allocator) {
 }
 
 void SlabAllocator::reap(unsigned cpu) {
-  if (reject_nmi(0)) return;
+  if (reject_nmi(0) || !machine::cpu_online(cpu)) return;
   const std::uint32_t before = machine::current().reclaimed_slab;
   pages_.trace().shrink_began(0);
   if (chain_mutex_.try_lock()) {

@@ -72,6 +72,9 @@ class SlabAllocator {
   // --- giving memory back ------------------------------------------------------------------------------------------
   // One pass of the periodic reaper (cache_reap) on behalf of `cpu`. Does nothing when the chain mutex is taken.
   void reap(unsigned cpu);
+  // What arrays of a CPU that has gone hold goes to its slabs; the CPU does not come meanwhile. Sleepable process
+  // context.
+  void cpu_dead(unsigned cpu);
   // From now on every CPU has a worker that does so about every two seconds. Outside of runs, after boot().
   void start_cpu_timers();
   // For memory pressure: empty slabs are given back, and arrays emptied to make more, until so many pages are free or

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "allocator/machine/engine.h"
+
 namespace memtorture::machine {
 namespace {
 
@@ -34,6 +36,7 @@ Engine::Engine(Machine& machine) : machine_(machine) {
 
 void Engine::power_on() {
   now_ = 0;
+  online_ = ~std::uint64_t{0};
   fibers_.clear();
   departures_.clear();
   running_ = &driver_;
@@ -48,7 +51,8 @@ Fiber& Engine::add(const machine::Strand& strand) {
   Fiber& fiber = *pool_[index];
   static_cast<Context&>(fiber) =
       Context{.machine = &machine_, .id = strand.id, .kind = strand.kind, .cpu = strand.cpu, .flags = strand.flags};
-  fiber.watch = machine_.lock_watch(strand.cpu);
+  if (!is_online(fiber.cpu)) fiber.cpu = 0;
+  fiber.watch = machine_.lock_watch(fiber.cpu);
   if (fiber.fresh) fiber::make(fiber, stacks_[index], &Engine::entry);
   fiber.strand = strand;
   fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
@@ -164,6 +168,7 @@ bool Engine::can_be_switched_to(const Fiber& fiber) const {
 
 Fiber* Engine::next_to_run() {
   for (;;) {
+    wake_stopper();
     for (Fiber* fiber : fibers_) {
       if (!can_be_switched_to(*fiber)) continue;
       enter_cpu(*fiber);
@@ -274,6 +279,7 @@ bool Engine::can_deliver(const Fiber& handler) const {
 }
 
 void Engine::list_options() {
+  wake_stopper();
   Fiber& me = running();
   options_.clear();
   options_.push_back({});
@@ -289,7 +295,8 @@ void Engine::list_options() {
   }
   if (!preemptible_here || (me.flags & pf_thread_bound) != 0) return;
   for (unsigned cpu = 0; cpu != machine_.shape().cpus; ++cpu) {
-    if (cpu != me.cpu) options_.push_back({.move = Move::migrate, .whom = static_cast<ContextId>(cpu)});
+    if (cpu != me.cpu && is_online(cpu))
+      options_.push_back({.move = Move::migrate, .whom = static_cast<ContextId>(cpu)});
   }
 }
 
@@ -330,6 +337,42 @@ void Engine::migrate(unsigned cpu) {
   me.cpu = static_cast<std::uint8_t>(cpu);
   if (tops_[cpu] == nullptr) return enter_cpu(me);
   switch_away();
+}
+
+// --- CPUs that go and come -------------------------------------------------------------------------------------------
+
+bool Engine::can_stop(unsigned cpu) const { return tops_[cpu] == nullptr || can_preempt(*tops_[cpu]); }
+
+// One at a time (cpu_hotplug.h).
+void Engine::wake_stopper() {
+  for (Fiber* fiber : fibers_) {
+    if (fiber->life == Life::stopping && can_stop(fiber->stops_cpu)) fiber->life = Life::ready;
+  }
+}
+
+void Engine::take_cpu_down(unsigned cpu) {
+  Fiber& me = running();
+  if (me.cpu == cpu) migrate(0);
+  while (!can_stop(cpu)) {
+    me.life = Life::stopping;
+    me.stops_cpu = static_cast<std::uint8_t>(cpu);
+    went_to_sleep();
+    leave_cpu(me);
+    switch_away();
+  }
+  online_ &= ~(std::uint64_t{1} << cpu);
+  tops_[cpu] = nullptr;
+  for (Fiber* fiber : fibers_) {
+    if (fiber->cpu == cpu) fiber->cpu = 0;
+  }
+}
+
+void Engine::bring_cpu_up(unsigned cpu) {
+  online_ |= std::uint64_t{1} << cpu;
+  for (Fiber* fiber : fibers_) {
+    const bool bound = (fiber->flags & pf_thread_bound) != 0 && fiber->strand.cpu == cpu;
+    if (bound && fiber->life == Life::idle) fiber->cpu = static_cast<std::uint8_t>(cpu);
+  }
 }
 
 // --- blocking --------------------------------------------------------------------------------------------------------
@@ -457,6 +500,7 @@ bool Engine::daemon_wait_until(Jiffies at) {
     me.life = Life::idle;
     me.wake_at = at;
     leave_cpu(me);
+    if (is_online(me.strand.cpu)) me.cpu = me.strand.cpu;
     switch_away();
   }
   me.wake_at = 0;

@@ -14,6 +14,8 @@
 // timer (daemon_wait_until) only follow: time never jumps to them, they wake when it has passed them on its way to
 // somebody else. They stand in front of fibers_, so by default they run before whoever time was moved for.
 //
+// A CPU that is taken down is waited for like a lock (Life::stopping) until what it executes could be preempted.
+//
 // A stop (panic, finding, budget) jumps straight back to the driver and abandons the fibers: what runs on them holds no
 // host resources by rule (allocator layers have no host heap, the executor keeps its state outside).
 //
@@ -35,6 +37,7 @@ enum class Life : std::uint8_t {
   spinning,  // on a spinlock; keeps its CPU busy
   sleeping,  // until wake_at
   waiting,   // on a wait queue
+  stopping,  // until the CPU stops_cpu can be taken down
   idle,      // a daemon without work, or before its time
   done,
 };
@@ -47,6 +50,7 @@ struct Fiber : Context, fiber::Strand {
   std::uint64_t wait_ticket = 0;    // order of waiters
   Jiffies wake_at = 0;              // sleeping; waiting: its time-out; idle: its deferrable timer. 0: none
   bool has_work = false;            // daemons
+  std::uint8_t stops_cpu = 0;       // stopping
   bool fresh = true;                // its stack holds no frames of ours
 };
 
@@ -79,6 +83,9 @@ class Engine {
   bool daemon_wait_until(Jiffies at);
   bool daemons_idle() const;
   unsigned cpu_of(ContextId id) const;
+  bool is_online(unsigned cpu) const { return (online_ >> cpu & 1) != 0; }
+  void take_cpu_down(unsigned cpu);
+  void bring_cpu_up(unsigned cpu);
   [[noreturn]] void stop(StopReason reason, PanicKind panic = PanicKind::none);
   [[noreturn]] void panic(PanicKind kind);
   void request_stop();
@@ -95,6 +102,8 @@ class Engine {
   bool can_deliver(const Fiber& handler) const;
   bool can_be_switched_to(const Fiber& fiber) const;
   bool can_preempt(const Fiber& me) const;
+  bool can_stop(unsigned cpu) const;
+  void wake_stopper();
   void take(const Option& option);
   void deliver(Fiber& handler);
   void migrate(unsigned cpu);
@@ -127,6 +136,7 @@ class Engine {
   std::uint32_t quota_given_ = 0;  // when the steps were last counted; what is left of it goes from fiber to fiber
   std::uint64_t tickets_ = 0;
   Jiffies now_ = 0;
+  std::uint64_t online_ = ~std::uint64_t{0};  // bit = CPU
   bool shutting_down_ = false;
 };
 

@@ -52,7 +52,7 @@ void Engine::set_up(std::span<const Strand> strands, Chooser& chooser) {
       cpu.handlers.push_back(&strand);
       continue;
     }
-    ++cpu.tasks_left;
+    cpu.tasks_left.fetch_add(1, std::memory_order_relaxed);
     add_runner(runners_[used++], strand, Life::ready);
   }
   for (unsigned i = 0; i != cpus_.size(); ++i) {
@@ -66,7 +66,7 @@ void Engine::set_up(std::span<const Strand> strands, Chooser& chooser) {
                       .flags = 0,
                       .body = &Engine::idle_task,
                       .arg = this};
-    add_runner(*cpu.idle, idle, cpu.tasks_left == 0 ? Life::ready : Life::standby);
+    add_runner(*cpu.idle, idle, cpu.tasks_left.load(std::memory_order_relaxed) == 0 ? Life::ready : Life::standby);
   }
   for (std::size_t i = 0; i != machine_.daemons().size(); ++i) {
     daemons()[i].daemon_id.store(machine_.daemons()[i].id, std::memory_order_relaxed);
@@ -110,18 +110,19 @@ void Engine::join_all() {
 // Everything between _setjmp and finish() may be abandoned by leave().
 void Engine::live(Runner& runner) {
   if (runner.life.load(std::memory_order_relaxed) == Life::standby) runner.bell.wait();
-  runner.cpu->baton.acquire();
+  take_baton(runner);
+  const auto cpu = static_cast<unsigned>(runner.cpu - cpus_.data());
   std::jmp_buf way_out;
   Frame base;
   static_cast<Context&>(base) = Context{.machine = &machine_,
                                         .id = runner.strand.id,
                                         .kind = runner.strand.kind,
-                                        .cpu = runner.strand.cpu,
+                                        .cpu = static_cast<std::uint8_t>(cpu),
                                         .flags = runner.strand.flags,
                                         .alone = false};
   base.runner = &runner;
   base.way_out = &way_out;
-  base.watch = machine_.lock_watch(runner.strand.cpu);
+  base.watch = machine_.lock_watch(cpu);
   current_context = &base;
   if (_setjmp(way_out) == 0 && !stopped()) runner.strand.body(runner.strand.arg);
   current_context = nullptr;
@@ -129,11 +130,13 @@ void Engine::live(Runner& runner) {
 }
 
 void Engine::finish(Runner& runner) {
-  Cpu& cpu = *runner.cpu;
-  const bool of_the_case = &runner != cpu.idle && runner.daemon_id.load(std::memory_order_relaxed) == no_context;
-  if (of_the_case && --cpu.tasks_left == 0 && cpu.idle != nullptr) unblock(*cpu.idle, Life::standby);
+  Cpu& home = cpus_[runner.strand.cpu];
+  const bool of_the_case = &runner != home.idle && runner.daemon_id.load(std::memory_order_relaxed) == no_context;
+  const bool last = of_the_case && home.tasks_left.fetch_sub(1, std::memory_order_relaxed) == 1;
+  if (last && home.idle != nullptr) unblock(*home.idle, Life::standby);
   runner.life.store(Life::done, std::memory_order_relaxed);
-  cpu.baton.release();
+  if (runner.also != nullptr) runner.also->baton.release();
+  runner.cpu->baton.release();
   count_out();
 }
 

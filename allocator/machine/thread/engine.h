@@ -15,10 +15,16 @@
 // others are blocked, or spin on a lock and have counted themselves out. All shared engine state is relaxed atomics and
 // fences, which create no happens-before edge for the sanitizer.
 //
+// A CPU is taken down by whoever gets its baton: what executed there has put it down, so it was preempted or blocks.
+// From then on nobody keeps that baton (take_baton): tasks go on with that of CPU 0. Interrupts of the CPU that are
+// still to come are its idle thread's, which then holds both batons: one for the list of handlers, one for where they
+// run.
+//
 // A stop (panic, finding, deadlock, budget) sets a flag; every strand leaves at its next point by a jump to the base of
 // its thread. Strand bodies therefore hold nothing that needs a destructor: no host heap, no host locks, at any point.
 //
-// Not modelled: migration (hopping between CPUs orders accesses and so hides races), memory weaker than the host's.
+// Not modelled: migration at will (hopping between CPUs orders accesses and so hides races), memory weaker than the
+// host's.
 // Not recorded: departures; a run here cannot be replayed, only repeated with the same seeds.
 #pragma once
 
@@ -66,8 +72,8 @@ struct alignas(64) Cpu {
   RandomSequence random;
   std::vector<const Strand*> handlers;  // not delivered yet
   std::uint64_t steps = 0;
-  unsigned tasks_left = 0;
-  Runner* idle = nullptr;  // none: this CPU has no handlers
+  std::atomic<unsigned> tasks_left{0};  // not ended, wherever they are by now
+  Runner* idle = nullptr;               // none: this CPU has no handlers
 };
 
 enum class Life : std::uint8_t {
@@ -82,7 +88,8 @@ enum class Life : std::uint8_t {
 
 struct Runner {
   Strand strand{};
-  Cpu* cpu = nullptr;
+  Cpu* cpu = nullptr;   // whose baton it takes: home, or CPU 0 once that had gone
+  Cpu* also = nullptr;  // of an idle thread: CPU 0, whose baton it holds as well
   std::thread thread;
   thread::Doorbell bell;
   std::atomic<Life> life{Life::done};
@@ -104,7 +111,10 @@ class Engine {
   static constexpr bool concurrent = true;
   explicit Engine(Machine& machine) : machine_(machine) {}
 
-  void power_on() { now_.store(0, std::memory_order_relaxed); }
+  void power_on() {
+    now_.store(0, std::memory_order_relaxed);
+    online_.store(~std::uint64_t{0}, std::memory_order_relaxed);
+  }
   RunResult run(std::span<const Strand> strands, Chooser& chooser, const Limits& limits);
   void run_alone(void (*f)(void*), void* arg);
 
@@ -130,7 +140,10 @@ class Engine {
   bool daemon_wait();
   bool daemon_wait_until(Jiffies at);
   unsigned cpu_of(ContextId) const { return 0; }
-  bool daemons_idle() const { return false; }                       // it could change while the caller looks
+  bool daemons_idle() const { return false; }  // it could change while the caller looks
+  bool is_online(unsigned cpu) const { return (online_.load(std::memory_order_relaxed) >> cpu & 1) != 0; }
+  void take_cpu_down(unsigned cpu);
+  void bring_cpu_up(unsigned cpu) { online_.fetch_or(std::uint64_t{1} << cpu, std::memory_order_relaxed); }
   bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
   void request_stop();
   [[noreturn]] void panic(PanicKind kind);
@@ -149,6 +162,7 @@ class Engine {
   void live(Runner& runner);
   void finish(Runner& runner);
   void join_all();
+  void take_baton(Runner& runner);
   std::span<Runner> daemons() { return std::span(runners_).last(daemon_slots_); }
 
   // point.cpp: handlers and variation
@@ -185,6 +199,7 @@ class Engine {
   std::uint64_t steps_budget_ = 0;
   std::atomic<std::uint64_t> pulse_{0};
   std::atomic<Jiffies> now_{0};
+  std::atomic<std::uint64_t> online_{~std::uint64_t{0}};  // bit = CPU
   std::atomic<StopReason> stop_{StopReason::finished};
   std::atomic<PanicKind> panic_{PanicKind::none};
   std::atomic<bool> running_{false};

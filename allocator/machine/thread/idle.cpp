@@ -25,7 +25,7 @@ void Engine::block(Runner& runner) {
   runner.cpu->baton.release();
   count_out();
   runner.bell.wait();
-  runner.cpu->baton.acquire();
+  take_baton(runner);
   leave_if_stopped();
 }
 

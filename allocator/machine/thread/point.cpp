@@ -99,6 +99,11 @@ void Engine::idle_task(void* engine) {
   Engine& self = *static_cast<Engine*>(engine);
   Frame& me = frame();
   Cpu& cpu = *me.runner->cpu;
+  if (!self.is_online(me.cpu)) {
+    me.runner->also = &self.cpus_[0];
+    me.runner->also->baton.acquire();
+    me.cpu = 0;
+  }
   while (!cpu.handlers.empty()) {
     self.leave_if_stopped();
     self.deliver_some(me, cpu);
@@ -109,8 +114,44 @@ void Engine::give_way() {
   Runner* const me = frame().runner;
   if (me == nullptr || !me->cpu->baton.contended()) return;
   me->cpu->baton.release();
-  me->cpu->baton.acquire();
+  take_baton(*me);
   leave_if_stopped();
+}
+
+// Nobody waits for a baton while he has another, but for idle threads of CPUs that have gone, and those wait for that
+// of CPU 0, whose own idle thread waits for none.
+void Engine::take_cpu_down(unsigned cpu) {
+  Runner* const me = frame().runner;
+  const std::uint64_t bit = std::uint64_t{1} << cpu;
+  if (me == nullptr) {
+    online_.fetch_and(~bit, std::memory_order_relaxed);
+    return;
+  }
+  me->cpu->baton.release();
+  cpus_[cpu].baton.acquire();
+  online_.fetch_and(~bit, std::memory_order_relaxed);
+  cpus_[cpu].baton.release();
+  take_baton(*me);
+  leave_if_stopped();
+}
+
+// Ours, unless our CPU has gone; bound daemons go back to theirs. The frame of a task: handlers never give it up.
+void Engine::take_baton(Runner& runner) {
+  const bool bound = (runner.strand.flags & pf_thread_bound) != 0;
+  if (bound && is_online(runner.strand.cpu)) runner.cpu = &cpus_[runner.strand.cpu];
+  for (;;) {
+    runner.cpu->baton.acquire();
+    const auto cpu = static_cast<unsigned>(runner.cpu - cpus_.data());
+    if (&runner == runner.cpu->idle || is_online(cpu)) {
+      if (current_context != nullptr) {
+        current_context->cpu = static_cast<std::uint8_t>(cpu);
+        current_context->watch = machine_.lock_watch(cpu);
+      }
+      return;
+    }
+    runner.cpu->baton.release();
+    runner.cpu = &cpus_[0];
+  }
 }
 
 }  // namespace memtorture::machine
