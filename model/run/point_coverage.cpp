@@ -10,10 +10,10 @@ using machine::Move;
 
 namespace {
 
-constexpr machine::Site masked[] = {"k12.lock",     "k12.unlock", "mempool.lock", "mempool.unlock", "page.expand",
-                                    "page.merge",   "pcp.alloc",  "pcp.drain",    "pcp.free",       "pcp.refill",
-                                    "reclaim.page", "slab.flush", "slab.lock",    "slab.refill",    "slab.unlock",
-                                    "zone.lock",    "zone.unlock"};
+constexpr machine::Site masked[] = {"k12.lock",    "k12.unlock",    "mempool.lock", "mempool.unlock", "page.expand",
+                                    "page.merge",  "pcp.alloc",     "pcp.drain",    "pcp.free",       "pcp.refill",
+                                    "percpu.lock", "percpu.unlock", "reclaim.page", "slab.flush",     "slab.lock",
+                                    "slab.refill", "slab.unlock",   "zone.lock",    "zone.unlock"};
 
 bool is_masked(machine::Site site) { return std::ranges::find(masked, site) != std::end(masked); }
 
