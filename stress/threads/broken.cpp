@@ -3,8 +3,10 @@
 #include <atomic>
 #include <vector>
 
+#include "allocator/machine/lock.h"
 #include "allocator/subject/forwarding.h"
 #include "model/run/run.h"
+#include "stress/threads/forwarding.h"
 
 namespace memtorture::threads {
 namespace {
@@ -64,6 +66,7 @@ class BrokenObjects final : public ForwardingObjects {
     // Before anything else, as above.
     if (defect_ == Defect::unlocked_object_counter) ++counter_;
     if (defect_ == Defect::atomic_object_counter) std::atomic_ref(counter_).fetch_add(1, std::memory_order_relaxed);
+    if (defect_ == Defect::interruptible_lock || defect_ == Defect::irqsave_lock) count_locked();
     if (defect_ == Defect::forgets_object_dma) gfp &= ~gfp_dma;
     return inner_.kmalloc(bytes, gfp);
   }
@@ -76,13 +79,81 @@ class BrokenObjects final : public ForwardingObjects {
   }
 
  private:
+  // Nothing is asked for under the lock: what is wrong with it is how it is taken.
+  void count_locked() {
+    if (defect_ == Defect::irqsave_lock) {
+      const machine::IrqFlag before = lock_.lock_irqsave("slab.lock");
+      ++counter_;
+      lock_.unlock_irqrestore(before, "slab.unlock");
+    } else {
+      lock_.lock("slab.lock");
+      ++counter_;
+      lock_.unlock("slab.unlock");
+    }
+  }
+
   const Defect defect_;
   std::uint64_t counter_ = 0;
+  machine::SpinLock lock_{machine::LockClass("test.a")};
+};
+
+// How many there are of something, kept by whoever makes and gives up one.
+class Count {
+ public:
+  explicit Count(bool is_plain) : is_plain_(is_plain) {}
+  void add(std::uint64_t change) {
+    if (is_plain_) {
+      count_ += change;
+    } else {
+      std::atomic_ref(count_).fetch_add(change, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  const bool is_plain_;
+  std::uint64_t count_ = 0;
+};
+constexpr std::uint64_t one_more = 1, one_less = -one_more;
+
+// Both count before anything else, as above.
+class BrokenAreas final : public ForwardingPercpu {
+ public:
+  BrokenAreas(Percpu& sound, Defect defect) : ForwardingPercpu(sound), areas_(defect == Defect::unlocked_areas) {}
+
+  PercpuPtr alloc_percpu(std::uint64_t bytes, std::uint64_t align) override {
+    areas_.add(one_more);
+    return inner_.alloc_percpu(bytes, align);
+  }
+  void free_percpu(PercpuPtr area) override {
+    areas_.add(one_less);
+    inner_.free_percpu(area);
+  }
+
+ private:
+  Count areas_;
+};
+
+class BrokenStacks final : public ForwardingKstacks {
+ public:
+  BrokenStacks(Kstacks& sound, Defect defect) : ForwardingKstacks(sound), tasks_(defect == Defect::unlocked_stacks) {}
+
+  TaskHandle fork() override {
+    tasks_.add(one_more);
+    return inner_.fork();
+  }
+  void exit_task(TaskHandle task) override {
+    tasks_.add(one_less);
+    inner_.exit_task(task);
+  }
+
+ private:
+  Count tasks_;
 };
 
 }  // namespace
 
 std::unique_ptr<Subject> make_broken(Defect defect) {
+  if (defect >= Defect::unlocked_areas) return wrapped_late<BrokenAreas, BrokenStacks>(run::make_kernel(), defect);
   if (defect >= Defect::unlocked_object_counter) return wrapped<BrokenObjects>(run::make_kernel(), defect);
   return wrapped<BrokenPages>(run::make_kernel(), defect);
 }

@@ -25,6 +25,14 @@ enum class Defect : std::uint8_t {
   forgets_object_dma,       // serves kmalloc with __GFP_DMA from any general cache
   loses_objects,            // kfree does nothing
   destroys_busy,            // says that a cache is gone while objects of it are there
+  interruptible_lock,       // kmalloc takes a lock of its own and leaves interrupts on, though handlers call it, too
+  irqsave_lock,             // none: the same lock taken right
+  // Of per-CPU memory:
+  unlocked_areas,  // keeps count of the areas in plain shared memory, like maps of chunks that are changed without lock
+  atomic_areas,    // none: the same done right
+  // Of kernel stacks:
+  unlocked_stacks,  // keeps count of forked tasks in plain shared memory
+  atomic_stacks,    // none: the same done right
 };
 
 std::unique_ptr<subject::Subject> make_broken(Defect defect);

@@ -89,6 +89,20 @@ program::Case two_adders(std::string_view of_first, std::string_view of_second) 
   if (!parsed) std::abort();
   return *parsed;
 }
+// Makes and gives up one of something on two CPUs, and nothing else.
+program::Case two_makers(std::string_view machine, std::string_view make, std::string_view give_up) {
+  std::string text = fmt::format("memtorture 1\nmachine {} cpus=2\nexpect pass\n", machine);
+  for (unsigned cpu = 0; cpu != 2; ++cpu) {
+    text += fmt::format("\ntask t{0} cpu{0}\n", cpu);
+    for (unsigned i = 0; i != 20; ++i) text += fmt::format("  p{0} = {1}\n  {2} p{0}\n", cpu, make, give_up);
+  }
+  const auto parsed = program::parse(text);
+  if (!parsed) std::abort();
+  return *parsed;
+}
+program::Case two_with_areas() { return two_makers("toy objects=slab percpu=on", "alloc_percpu 64 8", "free_percpu"); }
+program::Case two_with_stacks() { return two_makers("tiny-64 stack=8K", "fork", "exit"); }
+
 // On one CPU, so that there is no race but only what could happen.
 program::Case unpinned_adders() {
   std::string text = "memtorture 1\nmachine toy cpus=1 objects=slab percpu=on\nexpect pass\n";
@@ -147,6 +161,8 @@ TEST(Judgement, NothingIsFoundWhereNothingIsWrong) {
     const program::Case the_case = two_cpus_with_objects("GFP_KERNEL", letters);
     EXPECT_EQ(run_broken(Defect::atomic_object_counter, the_case).verdict, Verdict::pass);
   }
+  EXPECT_EQ(run_broken(Defect::atomic_areas, two_with_areas()).verdict, Verdict::pass);
+  EXPECT_EQ(run_broken(Defect::atomic_stacks, two_with_stacks()).verdict, Verdict::pass);
   // To destroy a busy cache is the program's crime, and the subject says so.
   EXPECT_EQ(run_broken(Defect::atomic_object_counter, two_busy_caches()).verdict, Verdict::misuse);
 }
@@ -187,6 +203,14 @@ TEST_F(RacesDeathTest, ArrayWithoutItsLock) {
   }
 }
 
+// As certain as the first: to make an area, or a task, is the first thing that either CPU does.
+TEST_F(RacesDeathTest, AreasWithoutTheirLock) {
+  EXPECT_EXIT(run_and_exit(Defect::unlocked_areas, two_with_areas()), failed, "data race");
+}
+TEST_F(RacesDeathTest, StacksWithoutTheirLock) {
+  EXPECT_EXIT(run_and_exit(Defect::unlocked_stacks, two_with_stacks()), failed, "data race");
+}
+
 // Certain, too: between the wake-up and its first drop a CPU takes no lock that another has released after its own.
 TEST_F(RacesDeathTest, ReferencesWithoutAtomics) {
   EXPECT_EXIT(run_and_exit(Defect::unlocked_references, three_drops()), failed, "data race");
@@ -205,6 +229,8 @@ TEST_F(RacesDeathTest, TheSameDoneRight) {
   EXPECT_EXIT(run_and_exit(Defect::atomic_references, three_drops()), testing::ExitedWithCode(0), "");
   EXPECT_EXIT(run_and_exit(Defect::atomic_object_counter, two_cpus_with_objects("GFP_KERNEL", "K")),
               testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run_and_exit(Defect::atomic_areas, two_with_areas()), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run_and_exit(Defect::atomic_stacks, two_with_stacks()), testing::ExitedWithCode(0), "");
 }
 
 #endif
