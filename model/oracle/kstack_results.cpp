@@ -13,9 +13,9 @@ Ruling Oracle::State::judge_stack(const Event& event, ContextState& state) {
   switch (state.flight.request.act) {
     case Act::fork: {
       const Ruling ruling = judge_fork(event, state);
-      return ruling == Ruling::fine ? judge_the_dead() : ruling;
+      return ruling == Ruling::fine ? judge_the_dead(state) : ruling;
     }
-    case Act::exit: return judge_the_dead();
+    case Act::exit: return judge_the_dead(state);
     default: return state.footing.stack != 0 ? judge_frames(event, state) : Ruling::fine;
   }
 }
@@ -106,13 +106,25 @@ Ruling Oracle::State::judge_frames(const Event& event, ContextState& state) {
 }
 
 // On one CPU, whoever forks or ends a task gives back the stacks of those who died before. On several the dead are
-// their CPU's, and who may be moved can have been on any; and whether a stack is kept shows in audits only.
-void Oracle::State::call_for_the_dead() {
+// their CPU's, and who may be moved can have been on any; and whether a stack is kept shows in audits only. Somebody
+// else who forks or ends a task meanwhile may have taken them off the list already and be about to give them back.
+void Oracle::State::call_for_the_dead(const ContextState& state) {
   if (shape.cpus != 1 || shape.stack_cache == machine::Toggle::on) return;
-  for (StackRecord& stack : stacks) stack.due = stack.dead;
+  const bool others = somebody_else_buries(state);
+  for (StackRecord& stack : stacks) stack.due = stack.dead && !others;
 }
 
-Ruling Oracle::State::judge_the_dead() {
+bool Oracle::State::somebody_else_buries(const ContextState& state) const {
+  bool found = false;
+  for_each_context([&](const ContextState& other) {
+    const Act act = other.flight.request.act;
+    found = found || (&other != &state && other.flight.active && (act == Act::fork || act == Act::exit));
+  });
+  return found;
+}
+
+Ruling Oracle::State::judge_the_dead(const ContextState& state) {
+  if (somebody_else_buries(state)) return Ruling::fine;
   const auto left = std::ranges::find_if(stacks, [](const StackRecord& s) { return s.due && s.dead; });
   if (left == stacks.end()) return Ruling::fine;
   return broken("stack.lost", frame_of(left->base), "the stack of a dead task is still there after the next one came");

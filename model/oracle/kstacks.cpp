@@ -163,7 +163,7 @@ Ruling Oracle::State::call_fork(ContextState& state) {
   state.footing.block = machine::no_pfn;
   f.use_reports();
   ++forks;
-  call_for_the_dead();
+  call_for_the_dead(state);
   if (sleepable_at(f)) return Ruling::fine;
   f.atomic_crime = true;
   f.owe(ReportKind::sleeping, 1, 1);
@@ -174,7 +174,7 @@ Ruling Oracle::State::call_exit(ContextState& state) {
   const Slot* held = slot(state.flight.request.of, Held::task);
   if (held == nullptr) return Ruling::fine;  // the harness skips it
   StackRecord& stack = stacks[held->object];
-  call_for_the_dead();
+  call_for_the_dead(state);
   if (stack.alive) {
     stack.alive = false;
     return Ruling::fine;

@@ -174,6 +174,7 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::result: return on_result(event, state);
     case EventKind::skipped: return Ruling::fine;
     case EventKind::contents:
+      if (spilt_by != 0) return undecidable();  // perhaps what was spilt; the call that follows ends the run anyway
       if (event.detail == 2) return judge_percpu_contents(event, state);
       return event.detail == 1 ? judge_object_contents(event) : judge_contents(event);
     case EventKind::reported: return on_report(event, state.flight);

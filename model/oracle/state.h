@@ -608,8 +608,9 @@ struct Oracle::State {
   Ruling judge_stack(const Event&, ContextState&);
   Ruling judge_fork(const Event&, ContextState&);
   Ruling judge_frames(const Event&, ContextState&);
-  void call_for_the_dead();
-  Ruling judge_the_dead();
+  void call_for_the_dead(const ContextState&);
+  Ruling judge_the_dead(const ContextState&);
+  bool somebody_else_buries(const ContextState&) const;
   Ruling stack_given_back(const Event&, ContextState&);
   Ruling end_stacks();
 
