@@ -1,5 +1,5 @@
-// A subject around another one. A facet derives from ForwardingPages and says only what it does differently; wrapped<>
-// makes a subject of it: canaries, subjects with a known defect, observers.
+// A subject around another one. A facet derives from ForwardingPages (Objects, ...) and says only what it does
+// differently; wrapped<> makes a subject of it: canaries, subjects with a known defect, observers.
 //
 // The facet is made anew at every boot, so what it remembers is of one run and cannot leak into the next. Machine,
 // white-box view, trace and promises are the inner subject's: audits look past the wrapper, which is why a defect of a
@@ -92,7 +92,62 @@ class ForwardingObjects : public Objects {
   Objects& inner_;
 };
 
-// Facet, of pages or of objects, is constructed from the inner facet and `argument`.
+class ForwardingPercpu : public Percpu {
+ public:
+  explicit ForwardingPercpu(Percpu& inner) : inner_(inner) {}
+
+  PercpuLayout percpu_layout() override { return inner_.percpu_layout(); }
+  PercpuPtr alloc_percpu(std::uint64_t bytes, std::uint64_t align) override {
+    return inner_.alloc_percpu(bytes, align);
+  }
+  PercpuPtr alloc_percpu_gfp(std::uint64_t bytes, std::uint64_t align, gfp_t gfp) override {
+    return inner_.alloc_percpu_gfp(bytes, align, gfp);
+  }
+  PercpuPtr alloc_reserved_percpu(std::uint64_t bytes, std::uint64_t align) override {
+    return inner_.alloc_reserved_percpu(bytes, align);
+  }
+  void free_percpu(PercpuPtr area) override { inner_.free_percpu(area); }
+  std::uint64_t per_cpu_ptr(PercpuPtr area, unsigned cpu) override { return inner_.per_cpu_ptr(area, cpu); }
+  std::uint64_t this_cpu_ptr(PercpuPtr area) override { return inner_.this_cpu_ptr(area); }
+  std::uint64_t get_cpu_ptr(PercpuPtr area) override { return inner_.get_cpu_ptr(area); }
+  void put_cpu_ptr(PercpuPtr area) override { inner_.put_cpu_ptr(area); }
+  unsigned this_cpu_add(PercpuPtr area, std::uint64_t value, unsigned width) override {
+    return inner_.this_cpu_add(area, value, width);
+  }
+  unsigned static_variables() override { return inner_.static_variables(); }
+  StaticVariable static_variable(unsigned index) override { return inner_.static_variable(index); }
+
+ protected:
+  Percpu& inner_;
+};
+
+class ForwardingKstacks : public Kstacks {
+ public:
+  explicit ForwardingKstacks(Kstacks& inner) : inner_(inner) {}
+
+  TaskHandle fork() override { return inner_.fork(); }
+  void exit_task(TaskHandle task) override { inner_.exit_task(task); }
+  void enter() override { inner_.enter(); }
+  void leave() override { inner_.leave(); }
+  std::uint64_t push(std::uint64_t bytes, std::uint64_t return_address) override {
+    return inner_.push(bytes, return_address);
+  }
+  std::uint64_t alloca_bytes(std::uint64_t bytes, std::uint64_t pattern) override {
+    return inner_.alloca_bytes(bytes, pattern);
+  }
+  Returned pop() override { return inner_.pop(); }
+  Recursed recurse(std::uint32_t depth, std::uint64_t bytes, std::uint64_t return_address) override {
+    return inner_.recurse(depth, bytes, return_address);
+  }
+  std::uint64_t stack_pointer() override { return inner_.stack_pointer(); }
+  std::uint64_t stack_not_used() override { return inner_.stack_not_used(); }
+  void shut_down() override { inner_.shut_down(); }
+
+ protected:
+  Kstacks& inner_;
+};
+
+// Facet, of any of these kinds, is constructed from the inner facet and `argument`.
 template <class Facet, class Argument>
 class Wrapper final : public Subject {
  public:
@@ -109,27 +164,30 @@ class Wrapper final : public Subject {
     return inner_->pages();
   }
   PagesView* pages_view() override { return inner_->pages_view(); }
-  Objects* boot_objects() override {
-    Objects* const objects = inner_->boot_objects();
-    if constexpr (of_pages) {
-      return objects;
-    } else {
-      return objects != nullptr ? &facet_.emplace(*objects, argument_) : nullptr;
-    }
-  }
+  Objects* boot_objects() override { return around<Objects>(inner_->boot_objects()); }
   ObjectDebug* object_debug() override { return inner_->object_debug(); }
   ObjectsView* objects_view() override { return inner_->objects_view(); }
   BucketsView* buckets_view() override { return inner_->buckets_view(); }
   Mempools* mempools() override { return inner_->mempools(); }
   MempoolsView* mempools_view() override { return inner_->mempools_view(); }
-  Kstacks* boot_stacks(std::span<const machine::Strand> strands) override { return inner_->boot_stacks(strands); }
+  Kstacks* boot_stacks(std::span<const machine::Strand> strands) override {
+    return around<Kstacks>(inner_->boot_stacks(strands));
+  }
   KstacksView* kstacks_view() override { return inner_->kstacks_view(); }
-  Percpu* boot_percpu() override { return inner_->boot_percpu(); }
+  Percpu* boot_percpu() override { return around<Percpu>(inner_->boot_percpu()); }
   PercpuView* percpu_view() override { return inner_->percpu_view(); }
   Promises promises() const override { return inner_->promises(); }
 
  private:
   static constexpr bool of_pages = std::derived_from<Facet, Pages>;
+
+  // The facet around it, if it is of that kind; null stays null.
+  template <class Kind>
+  Kind* around(Kind* inner) {
+    if constexpr (std::derived_from<Facet, Kind>)
+      return inner != nullptr ? &facet_.emplace(*inner, argument_) : nullptr;
+    return inner;
+  }
 
   std::unique_ptr<Subject> inner_;
   Argument argument_;

@@ -11,29 +11,12 @@
 #include <string>
 
 #include "allocator/kernel/kernel.h"
-#include "model/run/run.h"
+#include "stress/bench/lockstep.h"
 #include "stress/bench/silence.h"
 #include "stress/bench/workload.h"
 
 namespace memtorture::bench {
 namespace {
-
-constexpr run::Options fast{.audit_every = run::audit_never, .steps_budget = 1'000'000'000};
-
-enum class Rules : std::uint8_t { watched, unwatched };
-
-void lockstep(benchmark::State& state, const program::Case& the_case, machine::Chooser& chooser, Rules rules) {
-  auto subject = run::make_kernel();
-  subject->machine().watch_locks(rules == Rules::watched);
-  run::Runner runner(std::move(subject));
-  std::uint64_t operations = 0;
-  for (auto _ : state) {
-    const run::Outcome& outcome = runner.run(the_case, chooser, fast);
-    if (outcome.verdict != program::Verdict::pass) state.SkipWithError("the run did not pass");
-    operations += outcome.statistics.operations;
-  }
-  state.SetItemsProcessed(static_cast<std::int64_t>(operations));
-}
 
 // --- locks -----------------------------------------------------------------------------------------------------------
 
@@ -59,25 +42,25 @@ program::Case case_of_locks() {
   return the_case;
 }
 
-void BM_locks_lockstep(benchmark::State& state, Rules rules) {
+void BM_locks_lockstep(benchmark::State& state, LockOrder order) {
   run::StraightChooser chooser;
-  lockstep(state, case_of_locks(), chooser, rules);
+  lockstep(state, case_of_locks(), chooser, order);
 }
-BENCHMARK_CAPTURE(BM_locks_lockstep, watched, Rules::watched);
-BENCHMARK_CAPTURE(BM_locks_lockstep, unwatched, Rules::unwatched);
+BENCHMARK_CAPTURE(BM_locks_lockstep, watched, LockOrder::watched);
+BENCHMARK_CAPTURE(BM_locks_lockstep, unwatched, LockOrder::unwatched);
 
-void BM_pages_lockstep(benchmark::State& state, Rules rules) {
+void BM_pages_lockstep(benchmark::State& state, LockOrder order) {
   run::StraightChooser chooser;
-  lockstep(state, mixed_case(shape("tiny-32"), {}), chooser, rules);
+  lockstep(state, mixed_case(shape("tiny-32"), {}), chooser, order);
 }
-BENCHMARK_CAPTURE(BM_pages_lockstep, watched, Rules::watched);
-BENCHMARK_CAPTURE(BM_pages_lockstep, unwatched, Rules::unwatched);
+BENCHMARK_CAPTURE(BM_pages_lockstep, watched, LockOrder::watched);
+BENCHMARK_CAPTURE(BM_pages_lockstep, unwatched, LockOrder::unwatched);
 
 // No executor and no oracle: a block of two frames comes and goes, under the zone's lock each time.
-void BM_zone_lock_pairs(benchmark::State& state, Rules rules) {
+void BM_zone_lock_pairs(benchmark::State& state, LockOrder order) {
   constexpr unsigned pairs = 10'000;
   kernel::Kernel kernel;
-  kernel.machine().watch_locks(rules == Rules::watched);
+  kernel.machine().watch_locks(order == LockOrder::watched);
   Silence silence;
   run::StraightChooser chooser;
   const machine::Strand strand{.id = 0,
@@ -97,8 +80,8 @@ void BM_zone_lock_pairs(benchmark::State& state, Rules rules) {
   }
   state.SetItemsProcessed(state.iterations() * pairs);
 }
-BENCHMARK_CAPTURE(BM_zone_lock_pairs, watched, Rules::watched);
-BENCHMARK_CAPTURE(BM_zone_lock_pairs, unwatched, Rules::unwatched);
+BENCHMARK_CAPTURE(BM_zone_lock_pairs, watched, LockOrder::watched);
+BENCHMARK_CAPTURE(BM_zone_lock_pairs, unwatched, LockOrder::unwatched);
 
 // --- interrupts ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +113,7 @@ program::Case interrupted_case(bool interrupts) {
 
 void BM_interrupts(benchmark::State& state, bool interrupts) {
   run::RandomChooser chooser(1, {.switch_permille = 60, .fault_permille = 0, .migrations = false});
-  lockstep(state, interrupted_case(interrupts), chooser, Rules::watched);
+  lockstep(state, interrupted_case(interrupts), chooser, LockOrder::watched);
 }
 BENCHMARK_CAPTURE(BM_interrupts, injected, true);
 BENCHMARK_CAPTURE(BM_interrupts, none, false);

@@ -4,26 +4,12 @@
 #include <memory>
 
 #include "allocator/kernel/kernel.h"
-#include "model/run/run.h"
+#include "stress/bench/lockstep.h"
 #include "stress/bench/silence.h"
 #include "stress/bench/workload.h"
 
 namespace memtorture::bench {
 namespace {
-
-constexpr run::Options fast{.audit_every = run::audit_never, .steps_budget = 1'000'000'000};
-
-// Subject + oracle, as every front end runs them. items = operations of programs.
-void lockstep(benchmark::State& state, const program::Case& the_case, machine::Chooser& chooser) {
-  run::Runner runner;
-  std::uint64_t operations = 0;
-  for (auto _ : state) {
-    const run::Outcome& outcome = runner.run(the_case, chooser, fast);
-    if (outcome.verdict != program::Verdict::pass) state.SkipWithError("the run did not pass");
-    operations += outcome.statistics.operations;
-  }
-  state.SetItemsProcessed(static_cast<std::int64_t>(operations));
-}
 
 void BM_lockstep_one_cpu(benchmark::State& state) {
   run::StraightChooser chooser;

@@ -6,7 +6,6 @@
 #include "allocator/machine/lock.h"
 #include "allocator/subject/forwarding.h"
 #include "model/run/run.h"
-#include "stress/threads/forwarding.h"
 
 namespace memtorture::threads {
 namespace {
@@ -153,7 +152,8 @@ class BrokenStacks final : public ForwardingKstacks {
 }  // namespace
 
 std::unique_ptr<Subject> make_broken(Defect defect) {
-  if (defect >= Defect::unlocked_areas) return wrapped_late<BrokenAreas, BrokenStacks>(run::make_kernel(), defect);
+  if (defect >= Defect::unlocked_stacks) return wrapped<BrokenStacks>(run::make_kernel(), defect);
+  if (defect >= Defect::unlocked_areas) return wrapped<BrokenAreas>(run::make_kernel(), defect);
   if (defect >= Defect::unlocked_object_counter) return wrapped<BrokenObjects>(run::make_kernel(), defect);
   return wrapped<BrokenPages>(run::make_kernel(), defect);
 }

@@ -79,6 +79,7 @@ RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser
   result_ = {};
   chooser_ = &chooser;
   steps_budget_ = limits.steps_budget;
+  stopper_ = nullptr;
   shutting_down_ = false;
   driver_.alone = true;
   quota_given_ = driver_.quota = 0;
@@ -343,11 +344,10 @@ void Engine::migrate(unsigned cpu) {
 
 bool Engine::can_stop(unsigned cpu) const { return tops_[cpu] == nullptr || can_preempt(*tops_[cpu]); }
 
-// One at a time (cpu_hotplug.h).
 void Engine::wake_stopper() {
-  for (Fiber* fiber : fibers_) {
-    if (fiber->life == Life::stopping && can_stop(fiber->stops_cpu)) fiber->life = Life::ready;
-  }
+  if (stopper_ == nullptr || !can_stop(stops_cpu_)) return;
+  stopper_->life = Life::ready;
+  stopper_ = nullptr;
 }
 
 void Engine::take_cpu_down(unsigned cpu) {
@@ -355,7 +355,8 @@ void Engine::take_cpu_down(unsigned cpu) {
   if (me.cpu == cpu) migrate(0);
   while (!can_stop(cpu)) {
     me.life = Life::stopping;
-    me.stops_cpu = static_cast<std::uint8_t>(cpu);
+    stopper_ = &me;
+    stops_cpu_ = cpu;
     went_to_sleep();
     leave_cpu(me);
     switch_away();

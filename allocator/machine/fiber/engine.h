@@ -37,7 +37,7 @@ enum class Life : std::uint8_t {
   spinning,  // on a spinlock; keeps its CPU busy
   sleeping,  // until wake_at
   waiting,   // on a wait queue
-  stopping,  // until the CPU stops_cpu can be taken down
+  stopping,  // until a CPU can be taken down
   idle,      // a daemon without work, or before its time
   done,
 };
@@ -50,7 +50,6 @@ struct Fiber : Context, fiber::Strand {
   std::uint64_t wait_ticket = 0;    // order of waiters
   Jiffies wake_at = 0;              // sleeping; waiting: its time-out; idle: its deferrable timer. 0: none
   bool has_work = false;            // daemons
-  std::uint8_t stops_cpu = 0;       // stopping
   bool fresh = true;                // its stack holds no frames of ours
 };
 
@@ -137,6 +136,8 @@ class Engine {
   std::uint64_t tickets_ = 0;
   Jiffies now_ = 0;
   std::uint64_t online_ = ~std::uint64_t{0};  // bit = CPU
+  Fiber* stopper_ = nullptr;                  // stopping, one at a time (cpu_hotplug.h) ...
+  unsigned stops_cpu_ = 0;                    // ... for this CPU
   bool shutting_down_ = false;
 };
 
