@@ -37,9 +37,11 @@ bool SpinLock::try_lock() {
 
 void SpinLock::unlock(Site site) {
   Context& me = current();
-  if (depth_ != 0) {  // the end of a recursion that was granted
+  const ContextId owner = owner_.load(std::memory_order_relaxed);
+  const bool recursed = depth_ != 0 && (owner == me.id || this_machine().engine().owns_below(owner));
+  if (recursed) {  // the end of a recursion that was granted
     --depth_;
-  } else if (owner_.load(std::memory_order_relaxed) != me.id) {
+  } else if (owner != me.id) {
     return report({.kind = ReportKind::lock_unowned});
   } else {
     owner_.store(no_context, std::memory_order_relaxed);
