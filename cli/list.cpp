@@ -54,6 +54,7 @@ std::string_view parameter(program::Bytes) { return "BYTES"; }
 std::string_view parameter(program::Offset) { return "OFFSET"; }
 std::string_view parameter(program::Byte) { return "BYTE"; }
 std::string_view parameter(program::Count) { return "COUNT"; }
+std::string_view parameter(program::CpuNumber) { return "CPU"; }
 std::string_view parameter(program::Frame) { return "FRAME"; }
 std::string_view parameter(program::Lock) { return "LOCK"; }
 std::string_view parameter(program::Client) { return "CLIENT"; }

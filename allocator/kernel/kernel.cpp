@@ -44,6 +44,7 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   slab_.reset();
   stacks_.reset();
   percpu_.reset();
+  hotplug_.reset();
   k12_ = false;
 }
 
@@ -66,16 +67,30 @@ bool Kernel::boot_percpu() {
   return done;
 }
 
-// Pages come last: what the layers above them give back goes through lists, too (this CPU's).
-bool Kernel::cpu_down(unsigned cpu) {
-  if (!machine::take_cpu_down(cpu)) return false;
-  slab_.cpu_dead(cpu);
-  stacks_.cpu_dead(cpu);
-  pages_.cpu_dead(cpu);
-  return true;
+// Who may not sleep is reported by the mutex, and does not get it if it is taken.
+template <class Move>
+bool Kernel::one_at_a_time(unsigned cpu, Move move) {
+  hotplug_.lock();
+  if (!hotplug_.is_mine()) return false;
+  const bool moved = cpu < machine_.shape().cpus && move();
+  hotplug_.unlock();
+  return moved;
 }
 
-bool Kernel::cpu_up(unsigned cpu) { return machine::bring_cpu_up(cpu); }
+// Pages come last: what the layers above them give back goes through lists, too (this CPU's).
+bool Kernel::cpu_down(unsigned cpu) {
+  return one_at_a_time(cpu, [&] {
+    if (!machine::take_cpu_down(cpu)) return false;
+    slab_.cpu_dead(cpu);
+    stacks_.cpu_dead(cpu);
+    pages_.cpu_dead(cpu);
+    return true;
+  });
+}
+
+bool Kernel::cpu_up(unsigned cpu) {
+  return one_at_a_time(cpu, [cpu] { return machine::bring_cpu_up(cpu); });
+}
 
 std::uint64_t Kernel::kmalloc_late(std::uint64_t bytes, gfp_t gfp) {
   return k12_ ? buckets_.kmalloc(bytes, gfp) : slab_.kmalloc(bytes, gfp);

@@ -24,6 +24,7 @@
 #include "allocator/slab/quick.h"
 #include "allocator/slab/slab.h"
 #include "allocator/subject/buckets.h"
+#include "allocator/subject/cpus.h"
 #include "allocator/subject/debug.h"
 #include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
@@ -52,6 +53,7 @@ class Kernel final : public subject::Pages,
                      public subject::KstacksView,
                      public subject::Percpu,
                      public subject::PercpuView,
+                     public subject::Cpus,
                      private fault::Listener {
  public:
   Kernel();
@@ -69,12 +71,6 @@ class Kernel final : public subject::Pages,
   // Per-CPU memory, on top of booted objects, brought up without injected failures. False: not enough memory, or no
   // block can hold a chunk; the machine is as it was.
   bool boot_percpu();
-
-  // A CPU goes or comes (machine/cpu_hotplug.h), and every layer gives back what it kept there: pages of lists, objects
-  // of arrays, kept stacks. Process context that may sleep; one call at a time, which the caller sees to. False: it
-  // may not go (CPU 0), it has gone or is there already, or the caller may not sleep.
-  bool cpu_down(unsigned cpu);
-  bool cpu_up(unsigned cpu);
 
   machine::Machine& machine() { return machine_; }
   page::PageAllocator& allocator() { return pages_; }
@@ -228,6 +224,10 @@ class Kernel final : public subject::Pages,
   subject::PoolInfo pool_info(PoolHandle pool) override;
   void for_each_element(PoolHandle pool, EachElement f, void* arg) override;
 
+  // --- subject::Cpus ------------------------------------------------------------------------------------------------
+  bool cpu_down(unsigned cpu) override;
+  bool cpu_up(unsigned cpu) override;
+
   // --- subject::Kstacks, KstacksView --------------------------------------------------------------------------------
   subject::TaskHandle fork() override { return stacks_.fork(); }
   void exit_task(subject::TaskHandle task) override { stacks_.exit_task(task); }
@@ -292,6 +292,10 @@ class Kernel final : public subject::Pages,
   [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);
   [[gnu::noinline]] void kfree_late(std::uint64_t object);
 
+  template <class Move>
+  bool one_at_a_time(unsigned cpu, Move move);
+
+  machine::Mutex hotplug_{machine::LockClass("cpu_hotplug")};
   bool k12_ = false;  // buckets_ serves kmalloc, and there are no caches
   subject::PagesTrace* trace_ = nullptr;
   std::span<const fault::Rule> rules_;

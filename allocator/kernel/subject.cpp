@@ -29,6 +29,7 @@ class KernelSubject final : public subject::Subject {
   subject::KstacksView* kstacks_view() override { return &kernel_; }
   subject::Percpu* boot_percpu() override { return kernel_.boot_percpu() ? &kernel_ : nullptr; }
   subject::PercpuView* percpu_view() override { return &kernel_; }
+  subject::Cpus* cpus() override { return &kernel_; }
   subject::Promises promises() const override { return kernel_.promises(); }
 
  private:

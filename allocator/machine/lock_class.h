@@ -23,6 +23,7 @@ struct LockRow {
 
 inline constexpr LockRow lock_table[] = {
     {"cache_chain", LockKind::mutex, "the chain of caches: creation, destruction, shrinking, reaping"},
+    {"cpu_hotplug", LockKind::mutex, "which CPUs are there: one comes or goes at a time"},
     {"fs_reclaim", LockKind::phase, "direct reclaim that may call filesystems"},
     {"io_reclaim", LockKind::phase, "direct reclaim that may start I/O"},
     {"k12", LockKind::spin, "the buckets of K12's kmalloc"},

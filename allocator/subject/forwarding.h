@@ -147,6 +147,17 @@ class ForwardingKstacks : public Kstacks {
   Kstacks& inner_;
 };
 
+class ForwardingCpus : public Cpus {
+ public:
+  explicit ForwardingCpus(Cpus& inner) : inner_(inner) {}
+
+  bool cpu_down(unsigned cpu) override { return inner_.cpu_down(cpu); }
+  bool cpu_up(unsigned cpu) override { return inner_.cpu_up(cpu); }
+
+ protected:
+  Cpus& inner_;
+};
+
 // Facet, of any of these kinds, is constructed from the inner facet and `argument`.
 template <class Facet, class Argument>
 class Wrapper final : public Subject {
@@ -157,6 +168,7 @@ class Wrapper final : public Subject {
             machine::Witness& witness) override {
     inner_->boot(shape, faults, trace, witness);
     if constexpr (of_pages) facet_.emplace(inner_->pages(), argument_);
+    cpus_ = around<Cpus>(inner_->cpus());
   }
   machine::Machine& machine() override { return inner_->machine(); }
   Pages& pages() override {
@@ -176,6 +188,7 @@ class Wrapper final : public Subject {
   KstacksView* kstacks_view() override { return inner_->kstacks_view(); }
   Percpu* boot_percpu() override { return around<Percpu>(inner_->boot_percpu()); }
   PercpuView* percpu_view() override { return inner_->percpu_view(); }
+  Cpus* cpus() override { return cpus_; }
   Promises promises() const override { return inner_->promises(); }
 
  private:
@@ -192,6 +205,7 @@ class Wrapper final : public Subject {
   std::unique_ptr<Subject> inner_;
   Argument argument_;
   std::optional<Facet> facet_;  // from boot to boot
+  Cpus* cpus_ = nullptr;        // the same
 };
 
 template <class Facet, class Argument>

@@ -8,6 +8,7 @@
 
 #include "allocator/fault/plan.h"
 #include "allocator/subject/buckets.h"
+#include "allocator/subject/cpus.h"
 #include "allocator/subject/debug.h"
 #include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
@@ -41,6 +42,7 @@ class Subject {
   // it. No faults are injected meanwhile. After boot_objects(), outside of any strand.
   virtual Percpu* boot_percpu() { return nullptr; }
   virtual PercpuView* percpu_view() { return nullptr; }  // null: as above; after boot_percpu()
+  virtual Cpus* cpus() { return nullptr; }               // null: its CPUs stay
   virtual Promises promises() const = 0;
 };
 

@@ -194,6 +194,9 @@ Ruling Oracle::State::Auditor::per_cpu(unsigned z) {
     std::ranges::sort(pages);
     if (const auto twice = std::ranges::adjacent_find(pages); twice != pages.end())
       return s.broken("pcp.double", *twice, fmt::format("frame {} is twice on cpu {}'s list", *twice, cpu));
+    if (s.is_surely_offline(cpu) && !pages.empty())
+      return s.broken("cpu.left", pages.front(),
+                      fmt::format("{} pages on the list of cpu {}, which has gone", pages.size(), cpu));
     const std::uint32_t right = s.ledger.parked(z, cpu), counter = view.pcp_count(z, cpu);
     if (counter != pages.size())
       return s.broken("pcp.count", machine::no_pfn,

@@ -82,6 +82,8 @@ Ruling Oracle::State::call_context(const Event&, Flight& f, unsigned index) {
       if ((f.preempt_count & machine::preempt_mask) != 0) return Ruling::fine;
       f.owe(ReportKind::preempt_underflow, 1, 1);
       return crime("preempt-underflow", machine::no_pfn, "preempt_enable without preempt_disable");
+    case Act::cpu_down:
+    case Act::cpu_up: return call_hotplug(contexts[index]);
     default: return Ruling::fine;
   }
 }
@@ -143,8 +145,8 @@ Ruling Oracle::State::judge_balance(const Event& event, Flight& f) {
 
 Ruling Oracle::State::on_slept(const Event&, Flight& f) {
   if (!f.active || !enters_allocator(f.request.act) || f.request.act == Act::drain_all ||
-      f.request.act == Act::clean_up || f.request.act == Act::fork || on_the_chain(f.request.act) ||
-      manages_pools(f.request.act))
+      f.request.act == Act::clean_up || f.request.act == Act::fork || moves_cpus(f.request.act) ||
+      on_the_chain(f.request.act) || manages_pools(f.request.act))
     return Ruling::fine;
   if (f.request.act == Act::percpu_work) return Ruling::fine;
   if (moves_objects(f.request.act)) {

@@ -41,6 +41,8 @@ Ruling Oracle::State::audit_stacks(subject::KstacksView& view) {
       continue;
     }
     ++unused;
+    if (is_surely_offline(is.number))
+      return broken("cpu.left", frame_of(is.base), fmt::format("a stack is kept on cpu {}, which has gone", is.number));
     const bool died = std::ranges::any_of(stacks, [&](const StackRecord& s) { return s.base == is.base && s.dead; });
     if (is.use == StackUse::dead && !died) return lost(is.base, "nobody has died on it");
     if (is.use == StackUse::cached &&

@@ -141,7 +141,8 @@ Ruling Oracle::State::stack_given_back(const Event& event, ContextState& state) 
   }
   if (state.footing.block == event.pfn) state.footing.block = machine::no_pfn;
   const Act act = state.flight.request.act;
-  if (state.flight.active && (act == Act::fork || act == Act::exit || act == Act::clean_up)) return Ruling::fine;
+  if (state.flight.active && (act == Act::fork || act == Act::exit || act == Act::clean_up || act == Act::cpu_down))
+    return Ruling::fine;
   return broken("stack.early", event.pfn, "an operation that has nothing to do with tasks gives back a stack");
 }
 

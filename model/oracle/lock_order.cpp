@@ -16,8 +16,9 @@ using machine::LockClass;
 namespace {
 
 // The legal order of 1.5, outer first, as far as its locks exist here.
-constexpr unsigned legal_order[] = {LockClass("cache_chain").index(), LockClass("pcpu_alloc_mutex").index(),
-                                    LockClass("slab.list").index(), LockClass("zone").index()};
+constexpr unsigned legal_order[] = {LockClass("cpu_hotplug").index(), LockClass("cache_chain").index(),
+                                    LockClass("pcpu_alloc_mutex").index(), LockClass("slab.list").index(),
+                                    LockClass("zone").index()};
 
 constexpr LockSet bit(unsigned node) { return LockSet{1} << node; }
 

@@ -242,15 +242,22 @@ Ruling Oracle::State::ObjectAuditor::cache(const Cache& cache) {
   }
   std::ranges::sort(in_use);
   for (unsigned cpu = 0; cpu != s.shape.cpus; ++cpu) {
-    const Ruling ruling = array(cache, view.cpu_array(cache.handle, cpu), cpu % s.shape.nodes);
-    if (ruling != Ruling::fine) return ruling;
+    const subject::ArrayInfo its = view.cpu_array(cache.handle, cpu);
+    if (its.avail != 0 && s.is_surely_offline(cpu))
+      return wrong("cpu.left", cache, machine::no_pfn,
+                   fmt::format("{} objects in the array of cpu {}, which has gone", its.avail, cpu));
+    if (const Ruling ruling = array(cache, its, cpu % s.shape.nodes); ruling != Ruling::fine) return ruling;
   }
   for (unsigned node = 0; node != s.shape.nodes; ++node) {
     if (const Ruling ruling = array(cache, view.shared_array(cache.handle, node), node); ruling != Ruling::fine)
       return ruling;
     for (unsigned home = 0; home != s.shape.nodes; ++home) {
-      const Ruling ruling = array(cache, view.alien_array(cache.handle, node, home), home);
-      if (ruling != Ruling::fine) return ruling;
+      const subject::ArrayInfo its = view.alien_array(cache.handle, node, home);
+      if (its.avail != 0 && s.is_surely_deserted(node))
+        return wrong(
+            "cpu.left", cache, machine::no_pfn,
+            fmt::format("{} objects of node {} in an array of node {}, whose CPUs have gone", its.avail, home, node));
+      if (const Ruling ruling = array(cache, its, home); ruling != Ruling::fine) return ruling;
     }
   }
   std::ranges::sort(cached);

@@ -119,6 +119,9 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   shrinks = 0;
   spin_holder = mutex_holder = spin_depth = {};
   locks.begin();
+  online.fill(0);
+  std::fill_n(online.begin(), shape.cpus, std::int8_t{1});
+  hotplug_ops = 0;
   over = panicked = false;
   who = machine::no_context;
   op = 0;
@@ -268,6 +271,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
                               f.task_flags));
   }
   f.open(event);
+  if (is_surely_offline(event.cpu)) return happens_offline(event.cpu, machine::no_pfn, "an operation is called there");
   if (!state.entered) {
     state.entered = true;
     state.entered_count = event.preempt_count;
@@ -297,7 +301,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
                        act == Act::exit || moves_objects(act)))
     return undecidable();
   if (handles_blocks(act)) ++handling;
-  if (enters_allocator(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
+  if (enters_allocator(act) && !moves_cpus(act) && (f.preempt_count & machine::nmi_mask) != 0) [[unlikely]] {
     f.nmi = f.unjudged = true;
     const bool reads = act == Act::count || act == Act::address || act == Act::nr_free;
     for (unsigned kind = 0; kind != machine::report_kinds; ++kind) f.owe(static_cast<ReportKind>(kind), 0, many);
@@ -453,6 +457,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
         if (event.value != 0) mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         break;
       case Act::shrinker: --shrinkers; break;
+      case Act::cpu_down:
+      case Act::cpu_up: ruling = judge_hotplug(event, state); break;
       case Act::mutex_lock:
         // Who may not sleep does not get a mutex that is held; that he asked was the crime.
         if (mutex_holder[f.request.byte & 3] == 0 || machine::sleepable(f.preempt_count, f.irqs))

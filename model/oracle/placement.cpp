@@ -3,7 +3,7 @@
 //
 // The trace makes NR_FREE exact: pages on lists are free but not counted and not coalesced (domain.md 6.4).
 //
-// Not checked: order on a list (a hint, P-PCP-5); CPU hot-unplug (P-PCP-8), which the machine does not have.
+// Not checked: order on a list (a hint, P-PCP-5).
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -22,6 +22,7 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
   if (geometry.absent(frame) || geometry.reserved(frame))
     return broken("page.reserved", frame, fmt::format("{} frame {} was freed", whose(frame), frame));
+  if (is_surely_offline(event.cpu)) return happens_offline(event.cpu, frame, "a page goes on its list");
   ContextState& state = contexts[index];
   const unsigned z = geometry.zone_of(frame);
   ZoneState& zone = ledger.zone(z);
@@ -69,6 +70,7 @@ Ruling Oracle::State::on_parked(const Event& event, unsigned index) {
 Ruling Oracle::State::on_refilled(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
   if (geometry.absent(frame) || geometry.reserved(frame)) return not_free(frame, 1, "went on a per-CPU list");
+  if (is_surely_offline(event.cpu)) return happens_offline(event.cpu, frame, "its list is refilled");
   const unsigned z = geometry.zone_of(frame);
   Flight& f = contexts[index].flight;
   if (is_out_of_reach(f, event.cpu))

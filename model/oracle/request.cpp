@@ -327,6 +327,14 @@ struct Translate {
   void operator()(const NofsRestore&) {}
   void operator()(const NoreclaimSave&) {}
   void operator()(const NoreclaimRestore&) {}
+  void operator()(const CpuDown& o) {
+    r.act = Act::cpu_down;
+    r.number = o.cpu.value;
+  }
+  void operator()(const CpuUp& o) {
+    r.act = Act::cpu_up;
+    r.number = o.cpu.value;
+  }
 };
 
 }  // namespace

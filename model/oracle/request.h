@@ -55,6 +55,8 @@ enum class Act : std::uint8_t {
   schedule,
   cond_resched,
   msleep,
+  cpu_down,
+  cpu_up,
   get_cpu,
   percpu_var,
   percpu_alloc,
@@ -133,6 +135,7 @@ constexpr bool changes_free_memory(Act act) {
     case Act::release_exact:
     case Act::drain_local:
     case Act::drain_all:
+    case Act::cpu_down:
     case Act::set_min_free:
     case Act::client_add:
     case Act::client_drop:
@@ -153,7 +156,8 @@ constexpr bool manages_percpu(Act act) {  // as opposed to: uses it
 }
 constexpr bool adds_percpu(Act act) { return act >= Act::copy_add && act <= Act::raw_add; }
 // May move objects about, its own or those of its layer.
-constexpr bool moves_objects(Act act) { return on_objects(act) || manages_percpu(act); }
+constexpr bool moves_objects(Act act) { return on_objects(act) || manages_percpu(act) || act == Act::cpu_down; }
+constexpr bool moves_cpus(Act act) { return act == Act::cpu_down || act == Act::cpu_up; }
 constexpr bool on_the_chain(Act act) {  // may sleep, whatever it does
   return act == Act::cache_create || act == Act::cache_destroy || act == Act::cache_shrink;
 }

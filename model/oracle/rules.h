@@ -80,6 +80,10 @@ inline constexpr RuleRow rule_rows[] = {
     {"lock.order", RuleKind::rule, "P-CTX-7, P-CTX-8, 1.5", "the stack waits for its locks in one order, the reference's, and for no program's lock while it holds one"},
     {"lock.interrupts", RuleKind::rule, "P-CTX-7, P-CTX-10, 1.5", "no lock of the stack that a handler may take is held, or waited for under one that is, where that handler can come"},
     {"lock.leaf", RuleKind::rule, "P-CTX-8", "no pages are asked for under a spinlock of the stack"},
+    // --- CPUs
+    {"cpu.result", RuleKind::rule, "P-PCP-8, 10.5", "a CPU goes or comes exactly when it can: it is not CPU 0, is there or has gone, and the caller may sleep"},
+    {"cpu.left", RuleKind::rule, "P-PCP-8, 6.4, 10.5", "when a CPU has gone no page is on its lists, no object in its arrays, no stack kept there"},
+    {"cpu.offline", RuleKind::rule, "P-PCP-8", "nothing runs on a CPU that has gone, and nothing is put on its lists"},
     // --- reclaim and OOM
     {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients and slabs, and of clients only kinds that its flags allow; direct reclaim only in zones of the request"},
     {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round, and each shrinker in it, reports as much progress as it freed pages"},

@@ -8,6 +8,7 @@
 //   placement.cpp  per-CPU lists
 //   reports.cpp    which report is owed
 //   context.cpp    sleeping, balance, locks
+//   hotplug.cpp    CPUs that go and come
 //   lock_rules.cpp, lock_order.cpp   which locks may be waited for under which
 //   reclaim.cpp    reclaim, clients, OOM
 //   kswapd.cpp     what a woken kswapd owes
@@ -210,8 +211,15 @@ struct PercpuFlight {
   std::vector<PercpuPlace> places;
 };
 
+// What an operation that moves a CPU keeps beyond its Flight.
+struct HotplugFlight {
+  bool alone = false;       // no other one was in flight at the call
+  std::uint64_t calls = 0;  // State::hotplug_calls then
+};
+
 struct ContextState {
   ObjectFlight object;
+  HotplugFlight hotplug;
   Footing footing;
   PercpuFlight percpu;
   bool shrinking = false;          // looks for pages of slabs to give back
@@ -309,6 +317,9 @@ struct Oracle::State {
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   LockOrder locks;
+  std::array<std::int8_t, machine::cpus_max> online{};  // 1: the CPU is online; while some are on their way: a balance
+  unsigned hotplug_ops = 0;                            // operations that move CPUs, in flight
+  std::uint64_t hotplug_calls = 0;                     // ... and begun so far
   bool over = false;
   bool panicked = false;      // legally: nothing more is checked
   unsigned daemons_used = 0;  // by index: those that the machine can have
@@ -469,6 +480,14 @@ struct Oracle::State {
   Ruling layer_under_locks(const Event&, Flight&);
   Ruling locks_left(const Event&, const Flight&);
   Ruling atomic_call(Flight&, unsigned least_sleeping, unsigned most_sleeping);
+
+  // hotplug.cpp
+  bool is_surely_offline(unsigned cpu) const { return hotplug_ops == 0 && cpu < shape.cpus && online[cpu] == 0; }
+  bool is_surely_deserted(unsigned node) const;
+  Ruling call_hotplug(ContextState&);
+  Ruling judge_hotplug(const Event&, ContextState&);
+  Ruling judge_lists_of_the_gone(unsigned cpu, std::size_t on_their_way);
+  Ruling happens_offline(unsigned cpu, Pfn frame, std::string_view what);
 
   // reclaim.cpp
   Ruling on_reclaim_began(const Event&, ContextState&);

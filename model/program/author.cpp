@@ -32,6 +32,7 @@ constexpr std::uint32_t default_weights[actions] = {
     /*mutex*/ 3,
     /*sleep*/ 4,
     /*stack*/ 24,
+    /*cpus*/ 2,
     /*object*/ 40,
     /*object_burst*/ 5,
     /*object_release*/ 40,
@@ -62,6 +63,7 @@ Style random_style(Random& random, const machine::Shape& shape) {
     if (i == static_cast<std::size_t>(Action::percpu) && shape.percpu == machine::Toggle::off) style.weights[i] = 0;
     if (i < static_cast<unsigned>(Action::clients) && !pages_too) style.weights[i] = 0;
   }
+  if (shape.cpus == 1) style.weights[static_cast<unsigned>(Action::cpus)] = 0;
   if (shape.stack_bytes == 0) style.weights[static_cast<unsigned>(Action::stack)] = 0;
   if (has_objects) style.weights[first_object_action] += default_weights[first_object_action] / 4;
   if (shape.reap == machine::Toggle::on) style.weights[static_cast<unsigned>(Action::sleep)] += 12;
@@ -134,6 +136,9 @@ bool Author::perform(Action action) {
       return is_sleepable();
     case Action::sleep:
       if (is_sleepable()) sleep();
+      return is_sleepable();
+    case Action::cpus:
+      if (is_sleepable()) cpus();
       return is_sleepable();
     case Action::stack: return perform_on_stacks();
     case Action::percpu: return perform_on_percpu();

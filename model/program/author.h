@@ -36,6 +36,7 @@ enum class Action : std::uint8_t {
   mutex,
   sleep,
   stack,
+  cpus,
   object,  // from here on: objects and caches
   object_burst,
   object_release,
@@ -47,8 +48,8 @@ enum class Action : std::uint8_t {
   pool,
   percpu,
 };
-inline constexpr std::size_t actions = 31;
-inline constexpr std::size_t first_object_action = 21;
+inline constexpr std::size_t actions = 32;
+inline constexpr std::size_t first_object_action = 22;
 
 inline constexpr std::uint8_t filesystem_mutex = locks_max - 1;
 inline constexpr std::uint8_t rendezvous_queue = locks_max - 1;  // nobody is woken there by chance
@@ -158,6 +159,7 @@ class Author {
   void mutex();
   void filesystem();
   void sleep();
+  void cpus();
 
   subject::gfp_t gfp(std::uint8_t order, Form form);
   std::uint8_t small_order();

@@ -357,4 +357,13 @@ void Author::sleep() {
   }
 }
 
+// A CPU goes, and mostly comes back, so that others do not do with fewer for the rest of the case.
+void Author::cpus() {
+  const CpuNumber cpu{random_.percent(95) ? 1 + random_.below(case_.shape.cpus - 1U) : random_.below(70)};
+  const std::uint32_t dice = random_.below(100);
+  if (dice < 20 || sections_ >= 3) return emit(CpuDown{cpu});
+  if (dice < 40) return emit(CpuUp{cpu});
+  inside(CpuDown{cpu}, CpuUp{cpu}, false);
+}
+
 }  // namespace memtorture::program

@@ -152,6 +152,7 @@ class ByteReader {
   }
   void field(Byte& value) { value.value = byte(); }
   void field(Count& count) { count.value = static_cast<std::uint32_t>(number()); }
+  void field(CpuNumber& cpu) { cpu.value = static_cast<std::uint32_t>(number()); }
   void field(Frame& frame) { frame.value = static_cast<machine::Pfn>(number()); }
   void field(Lock& lock) { lock.value = static_cast<std::uint8_t>(byte() % locks_max); }
   void field(Client& client) { client.value = static_cast<subject::ClientKind>(byte() % subject::client_kinds); }
@@ -221,6 +222,7 @@ class ByteWriter {
   }
   void field(Byte value) { byte(value.value); }
   void field(Count count) { number(count.value); }
+  void field(CpuNumber cpu) { number(cpu.value); }
   void field(Frame frame) { number(frame.value); }
   void field(Lock lock) { byte(lock.value); }
   void field(Client client) { byte(static_cast<std::uint8_t>(client.value)); }

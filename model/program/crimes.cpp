@@ -103,8 +103,8 @@ void sleep_irqs_off(Author& a) {
 }
 void sleep_locked(Author& a) {
   a.emit(SpinLockOp{{0}});
-  static constexpr std::size_t sleepers[] = {op_index<MightSleep>(), op_index<Schedule>(), op_index<Msleep>(),
-                                             op_index<DrainAllPages>()};
+  static constexpr std::size_t sleepers[] = {op_index<MightSleep>(),    op_index<Schedule>(), op_index<Msleep>(),
+                                             op_index<DrainAllPages>(), op_index<CpuDown>(),  op_index<CpuUp>()};
   a.emit(default_op(one_of(sleepers, a.random())));
   a.emit(SpinUnlockOp{{0}});
 }

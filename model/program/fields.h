@@ -49,6 +49,10 @@ struct Count {
   std::uint32_t value = 1;
   friend bool operator==(Count, Count) = default;
 };  // how many
+struct CpuNumber {
+  std::uint32_t value = 1;
+  friend bool operator==(CpuNumber, CpuNumber) = default;
+};  // there need be no such CPU
 struct Frame {
   machine::Pfn value = 0;
   friend bool operator==(Frame, Frame) = default;

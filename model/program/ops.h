@@ -187,6 +187,10 @@ struct NofsRestore { bool operator==(const NofsRestore&) const = default; MT_OP(
 struct NoreclaimSave { bool operator==(const NoreclaimSave&) const = default; MT_OP("memalloc_noreclaim_save", "this task becomes PF_MEMALLOC") };
 struct NoreclaimRestore { bool operator==(const NoreclaimRestore&) const = default; MT_OP("memalloc_noreclaim_restore", "undo it") };
 
+// --- CPUs that go and come (refused: CPU 0, a CPU that there is not, one that has gone or is there)
+struct CpuDown { CpuNumber cpu; bool operator==(const CpuDown&) const = default; MT_OP("cpu_down", "a CPU goes offline: what runs there goes on elsewhere, and nothing is kept there", &CpuDown::cpu) };
+struct CpuUp { CpuNumber cpu; bool operator==(const CpuUp&) const = default; MT_OP("cpu_up", "it is there again", &CpuUp::cpu) };
+
 // --- kernel stacks: on a machine that has them; frames are the running program's own
 struct ForkTask { Out out; bool operator==(const ForkTask&) const = default;
   MT_OP("fork", "a further task, which has a stack and never runs: the slot gets it, or stays as it was when refused", &ForkTask::out) };
@@ -224,7 +228,7 @@ struct PutCpuPtr { Of of; bool operator==(const PutCpuPtr&) const = default;
   MT_OP("put_cpu_ptr", "undo one get_cpu_ptr", &PutCpuPtr::of) };
 struct ThisCpuPtr { Out out; Of of; bool operator==(const ThisCpuPtr&) const = default;
   MT_OP("this_cpu_ptr", "a pointer to this CPU's copy, for who may not be moved", &ThisCpuPtr::out, &ThisCpuPtr::of) };
-struct PerCpuPtr { Out out; Of of; Count cpu; bool operator==(const PerCpuPtr&) const = default;
+struct PerCpuPtr { Out out; Of of; CpuNumber cpu; bool operator==(const PerCpuPtr&) const = default;
   MT_OP("per_cpu_ptr", "a pointer to the copy of any CPU", &PerCpuPtr::out, &PerCpuPtr::of, &PerCpuPtr::cpu) };
 struct PtrAdd { In in; Count value; bool operator==(const PtrAdd&) const = default;
   MT_OP("ptr_add", "load through such a pointer, add, store", &PtrAdd::in, &PtrAdd::value) };
@@ -258,7 +262,7 @@ using Op =
                  MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock,
                  RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule,
                  CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
-                 ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
+                 CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
                  AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr,
                  ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;

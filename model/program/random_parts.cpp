@@ -73,6 +73,9 @@ void randomise(Case&, Random& random, Byte& byte) { byte.value = static_cast<std
 void randomise(Case&, Random& random, Count& count) {
   count.value = random.percent(90) ? random.below(65) : static_cast<std::uint32_t>(edgy_number(random, 12));
 }
+void randomise(Case& c, Random& random, CpuNumber& cpu) {
+  cpu.value = random.percent(95) ? random.below(c.shape.cpus) : static_cast<std::uint32_t>(edgy_number(random, 8));
+}
 void randomise(Case& c, Random& random, Frame& frame) {
   frame.value =
       random.percent(90) ? random.below(c.shape.frames()) : static_cast<machine::Pfn>(edgy_number(random, 32));
@@ -188,6 +191,8 @@ Site likely_site(const Op& op, Random& random) {
   if (is_for_objects(op)) return one_of(objects, random);
   static constexpr Site stacks[] = {"kstack.push", "kstack.push", "irq.enable", "page.alloc", "zone.unlock"};
   if (is_for_stacks(op)) return one_of(stacks, random);
+  static constexpr Site hotplug[] = {"mutex.acquire", "sched.resched", "slab.lock", "zone.lock", "irq.enable"};
+  if (std::holds_alternative<CpuDown>(op)) return one_of(hotplug, random);
   if (field_of<Gfp>(op)) return one_of(alloc, random);
   if (field_of<In>(op)) return one_of(release, random);
   return one_of(any, random);

@@ -31,6 +31,7 @@ std::uint64_t weight(Offset offset) {
 }
 std::uint64_t weight(Byte byte) { return byte.value; }
 std::uint64_t weight(Count count) { return count.value == 0 ? 2 : count.value - 1; }
+std::uint64_t weight(CpuNumber cpu) { return cpu.value == 0 ? 2 : cpu.value - 1; }
 std::uint64_t weight(Frame frame) { return frame.value; }
 std::uint64_t weight(Lock lock) { return lock.value; }
 std::uint64_t weight(Client client) { return static_cast<std::uint64_t>(client.value); }

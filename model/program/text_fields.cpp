@@ -58,6 +58,9 @@ void read(Scanner& scanner, SlotTable&, Byte& byte) {
 void read(Scanner& scanner, SlotTable&, Count& count) {
   count.value = static_cast<std::uint32_t>(scanner.take_number("a count", {0, 0xffff'ffff}));
 }
+void read(Scanner& scanner, SlotTable&, CpuNumber& cpu) {
+  cpu.value = static_cast<std::uint32_t>(scanner.take_number("the number of a CPU", {0, 0xffff'ffff}));
+}
 void read(Scanner& scanner, SlotTable&, Frame& frame) {
   frame.value = static_cast<machine::Pfn>(scanner.take_number("a frame number", {0, 0xffff'ffff}));
 }
@@ -96,6 +99,7 @@ void write(Text out, const Case&, Bytes bytes) { fmt::format_to(out, " {}", prin
 void write(Text out, const Case&, Offset offset) { fmt::format_to(out, " {}", offset.value); }
 void write(Text out, const Case&, Byte byte) { fmt::format_to(out, " {:#04x}", byte.value); }
 void write(Text out, const Case&, Count count) { fmt::format_to(out, " {}", count.value); }
+void write(Text out, const Case&, CpuNumber cpu) { fmt::format_to(out, " {}", cpu.value); }
 void write(Text out, const Case&, Frame frame) { fmt::format_to(out, " {}", frame.value); }
 void write(Text out, const Case&, Lock lock) { fmt::format_to(out, " l{}", lock.value); }
 void write(Text out, const Case&, Client client) {

@@ -126,6 +126,8 @@ constexpr CallRow rows[] = {
     {"recurse", "", "recurse 3 100", anywhere},
     {"stack_not_used", "", "stack_not_used", anywhere},
     // --- the machine
+    {"cpu_down", "", "cpu_down 1", sleeps},
+    {"cpu_up", "cpu_down 1", "cpu_up 1", sleeps},
     {"smp_processor_id", "", "smp_processor_id", pinned_only},
     {"might_sleep", "", "might_sleep", sleeps},
     {"schedule", "", "schedule", sleeps},

@@ -61,6 +61,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   }
   if (constructors_.size() < programs) constructors_.resize(programs);
   for (auto& constructors : constructors_) constructors.clear();
+  cpus_ = nullptr;
   objects_ = nullptr;
   debug_ = nullptr;
   watches_blocks_ = false;

@@ -17,6 +17,7 @@
 
 #include "allocator/machine/machine.h"
 #include "allocator/subject/buckets.h"
+#include "allocator/subject/cpus.h"
 #include "allocator/subject/debug.h"
 #include "allocator/subject/kstacks.h"
 #include "allocator/subject/mempools.h"
@@ -86,6 +87,7 @@ class Executor {
   void use_pools(subject::Mempools& pools, subject::MempoolsView* view);   // after use_objects(); view: as there
   void use_stacks(subject::Kstacks& stacks, subject::KstacksView* view);
   void use_percpu(subject::Percpu& percpu, subject::PercpuView* view);  // after use_objects(); view: as there
+  void use_cpus(subject::Cpus* cpus) { cpus_ = cpus; }                  // after start(); null: they stay
   std::span<const machine::Strand> strands();                           // one a program
   machine::Strand cleaner();  // gives back everything that is still live, drains, drops the clients
   bool in_flight(ContextId who) const { return started_[who] && !left_[who]; }
@@ -300,6 +302,8 @@ class Executor {
   MT_EXECUTE(NofsRestore);
   MT_EXECUTE(NoreclaimSave);
   MT_EXECUTE(NoreclaimRestore);
+  MT_EXECUTE(CpuDown);
+  MT_EXECUTE(CpuUp);
   MT_EXECUTE(ForkTask);
   MT_EXECUTE(ExitTask);
   MT_EXECUTE(PushFrame);
@@ -336,6 +340,7 @@ class Executor {
   subject::Pages* pages_ = nullptr;
   subject::PagesView* view_ = nullptr;
   machine::Machine* machine_ = nullptr;
+  subject::Cpus* cpus_ = nullptr;
   subject::Objects* objects_ = nullptr;
   subject::ObjectDebug* debug_ = nullptr;
   bool watches_blocks_ = false;  // accesses to blocks of pages are shown to debug_, too

@@ -167,5 +167,15 @@ void Executor::operator()(const NofsSave&) { enter_scope(Open::nofs, machine::pf
 void Executor::operator()(const NofsRestore&) { close(Open::nofs); }
 void Executor::operator()(const NoreclaimSave&) { enter_scope(Open::noreclaim, machine::pf_memalloc); }
 void Executor::operator()(const NoreclaimRestore&) { close(Open::noreclaim); }
+void Executor::operator()(const CpuDown& op) {
+  if (cpus_ == nullptr) return skip();
+  begin();
+  end(cpus_->cpu_down(op.cpu.value) ? 1 : 0);
+}
+void Executor::operator()(const CpuUp& op) {
+  if (cpus_ == nullptr) return skip();
+  begin();
+  end(cpus_->cpu_up(op.cpu.value) ? 1 : 0);
+}
 
 }  // namespace memtorture::run

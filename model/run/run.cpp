@@ -84,6 +84,7 @@ const Outcome& Session::run(const Case& the_case, machine::Chooser& chooser, con
   subject_->boot(the_case.shape, the_case.faults, tape_, tape_);
   subject::PagesView* view = subject_->pages_view();
   executor_.start(the_case, options, subject_->pages(), view, machine);
+  executor_.use_cpus(subject_->cpus());
   tape_.conclude(oracle_.begin(the_case, view != nullptr ? view->zones() : std::span<const subject::ZoneInfo>{},
                                subject_->promises()));
   if (!tape_.is_over() && the_case.shape.objects != machine::ObjectLayer::none) {

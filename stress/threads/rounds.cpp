@@ -63,6 +63,7 @@ void count(const program::Case& the_case, const Workload& workload, const run::O
     const program::Op& op = program.ops[event.op];
     tally.caches +=
         std::holds_alternative<program::CacheShrink>(op) || std::holds_alternative<program::CacheDestroy>(op);
+    tally.cpus += event.value != 0 && std::holds_alternative<program::CpuDown>(op);
     const bool releases = std::holds_alternative<program::FreePagesOf>(op) ||
                           std::holds_alternative<program::Kfree>(op) ||
                           (workload.blocks_shared != 0 && std::holds_alternative<program::PutPage>(op));

@@ -34,6 +34,7 @@ struct Tally {
   std::uint64_t handovers = 0;  // releases of blocks that more than one task touches
   std::uint64_t reports = 0;    // of the subject
   std::uint64_t caches = 0;     // shrunk or destroyed
+  std::uint64_t cpus = 0;       // that went
   std::uint64_t reclaims = 0, handler_operations = 0;
 };
 

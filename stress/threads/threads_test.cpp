@@ -61,6 +61,7 @@ TEST_P(Threads, RoundsAreSound) {
   if (workload.blocks_shared != 0)  // everybody drops every block
     EXPECT_GE(tally.handovers, rounds * workload.blocks_shared * write_case(workload, first).shape.cpus);
   if (workload.focus == Focus::caches) EXPECT_GT(tally.caches, rounds);
+  if (workload.focus == Focus::cpus) EXPECT_GT(tally.cpus, rounds);
   if (workload.handlers_per_cpu != 0) EXPECT_GT(tally.handler_operations, 0u);
   RecordProperty("operations", std::to_string(tally.statistics.operations));
   fmt::print(

@@ -90,6 +90,12 @@ constexpr Workload table[] = {
      .tasks_per_cpu = 2,
      .handlers_per_cpu = 4,
      .ops_per_task = 120},
+    {.name = "hotplug",
+     .machine = "tiny-64 ram=16M cpus=4 nodes=2 pcp=6/2 objects=slab reap=on stack=8K stackcache=on",
+     .focus = Focus::cpus,
+     .tasks_per_cpu = 2,
+     .handlers_per_cpu = 2,
+     .ops_per_task = 60},
     {.name = "alpha", .machine = "alpha ram=8M cpus=6 nodes=2 pcp=20/8", .handlers_per_cpu = 1, .ops_per_task = 60},
 };
 
@@ -130,6 +136,9 @@ Style style_for(Focus focus, const machine::Shape& shape, Random& random) {
       often(style, {Action::stack, Action::section});
       break;
     case Focus::percpu: often(style, {Action::percpu, Action::percpu, Action::percpu, Action::section}); break;
+    case Focus::cpus:
+      often(style, {Action::cpus, Action::alloc, Action::release, Action::object, Action::stack});
+      break;
     case Focus::mix:
     case Focus::handover:
     case Focus::references:

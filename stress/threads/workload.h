@@ -30,6 +30,7 @@ enum class Focus : std::uint8_t {
   objects,  // kmalloc and caches; what is handed over are objects
   caches,   // ... with caches that come, shrink and go
   percpu,   // areas that come and go, and counters that all CPUs and their handlers add to
+  cpus,     // CPUs that go and come, beside everything else
 };
 
 struct Workload {
