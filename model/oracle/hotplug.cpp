@@ -39,9 +39,9 @@ Ruling Oracle::State::judge_hotplug(const Event& event, ContextState& state) {
   if (never ? done : exact && done != ((online[cpu] == 1) == down))
     return broken("cpu.result", machine::no_pfn,
                   fmt::format("cpu {} {}, and {}", cpu,
-                              cpu >= shape.cpus ? "does not exist"
+                              cpu >= shape.cpus  ? "does not exist"
                               : online[cpu] == 1 ? "is there"
-                                                : "has gone",
+                                                 : "has gone",
                               done ? "moved" : "did not move"));
   if (!done) return Ruling::fine;
   online[cpu] = static_cast<std::int8_t>(online[cpu] + (down ? -1 : 1));

@@ -318,8 +318,8 @@ struct Oracle::State {
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   LockOrder locks;
   std::array<std::int8_t, machine::cpus_max> online{};  // 1: the CPU is online; while some are on their way: a balance
-  unsigned hotplug_ops = 0;                            // operations that move CPUs, in flight
-  std::uint64_t hotplug_calls = 0;                     // ... and begun so far
+  unsigned hotplug_ops = 0;                             // operations that move CPUs, in flight
+  std::uint64_t hotplug_calls = 0;                      // ... and begun so far
   bool over = false;
   bool panicked = false;      // legally: nothing more is checked
   unsigned daemons_used = 0;  // by index: those that the machine can have

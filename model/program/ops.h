@@ -249,22 +249,21 @@ struct Forget { In in; bool operator==(const Forget&) const = default;
 #undef MT_OP
 // clang-format on
 
-using Op =
-    std::variant<AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages,
-                 AllocPagesExact, WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull,
-                 GetPage, PutPage, SplitPage, PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages,
-                 DrainAllPages, NrFreePages, SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode,
-                 Kcalloc, Krealloc, Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink,
-                 CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc, CacheFree, PoolCreateSlab, PoolCreateKmalloc,
-                 PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable,
-                 LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp, SpinUnlockOp,
-                 SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
-                 MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock,
-                 RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule,
-                 CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
-                 CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
-                 AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr,
-                 ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
+using Op = std::variant<
+    AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages, AllocPagesExact,
+    WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull, GetPage, PutPage, SplitPage,
+    PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages, DrainAllPages, NrFreePages,
+    SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode, Kcalloc, Krealloc, Ksize, Kfree, Kzfree,
+    KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc,
+    CacheFree, PoolCreateSlab, PoolCreateKmalloc, PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link,
+    PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp,
+    SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
+    MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock, RegisterShrinker,
+    UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
+    NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, CpuDown, CpuUp, ForkTask, ExitTask, PushFrame,
+    PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu, AllocPercpuGfp, AllocPercpuReserved,
+    FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr, ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd,
+    ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.
