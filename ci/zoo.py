@@ -90,8 +90,8 @@ def read_head(patch):
         raise Trouble(f"{patch}: its head lacks {', '.join(missing) or 'engine (or command)'}; see ci/zoo --help")
     if head["id"] != patch.stem:
         raise Trouble(f"{patch}: its id is '{head['id']}', but the file is called {patch.name}")
-    if "command" not in head and head["engine"] not in ("check", "threads"):
-        raise Trouble(f"{patch}: unknown engine '{head['engine']}' (check, threads, or a command: line)")
+    if "command" not in head and head["engine"] not in ("check", "sweep", "threads"):
+        raise Trouble(f"{patch}: unknown engine '{head['engine']}' (check, sweep, threads, or a command: line)")
     return head
 
 
@@ -219,6 +219,32 @@ def search_by_check(bug, options, out, result):
         judge(result, bug, finding.get("rule") or finding.get("verdict", "?"))
 
 
+def search_by_sweep(bug, options, out, result):
+    """The corpus first, then random cases until the time is up."""
+    if not build("release", "memtorture", out / "build.log"):
+        result.status, result.note = "does not build", str(out / "build.log")
+        return
+    started, seed, result.runs = time.monotonic(), options.seed, 0
+    rounds = [["corpus/cases"]]
+    while result.status == "missed" and (left := options.seconds - (time.monotonic() - started)) > 0:
+        what = rounds.pop() if rounds else ["--generate", "100", "--seed", str(seed := seed + 1), "--no-crimes"]
+        command = ["build/release/memtorture", "sweep", *what, "--out", str(out), "--json"]
+        code, output = run_group(command, left + GRACE, out / "sweep.log")
+        result.seconds = time.monotonic() - started
+        try:
+            summary = json.loads(output)
+        except ValueError:
+            result.status = "trouble"
+            result.note = f"sweep ended with {'a timeout' if code is None else code} and no JSON: {out / 'sweep.log'}"
+            return
+        result.runs += sum(stage["runs"] for stage in summary["stages"].values())
+        rules = {b["rule"]: b["path"] for b in summary["bugs"]}
+        if rules:
+            rule = next((r for r in rules if r in bug.rules), next(iter(rules)))
+            result.reproducer = rules[rule]
+            judge(result, bug, rule)
+
+
 def search_by_program(bug, options, out, result, command):
     """Runs a program that must fail and name the rule; again and again with other seeds until the time is up."""
     started, seed = time.monotonic(), options.seed
@@ -250,6 +276,8 @@ def search(bug, options):
         result.status, result.note = "does not apply", why
     elif bug.engine == "check":
         search_by_check(bug, options, out, result)
+    elif bug.engine == "sweep":
+        search_by_sweep(bug, options, out, result)
     elif bug.engine == "command":
         search_by_program(bug, options, out, result, ["bash", "-c", bug.head["command"]])
     elif build("thread", "threads_tests", out / "build.log"):

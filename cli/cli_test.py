@@ -52,6 +52,50 @@ class Test(unittest.TestCase):
             self.assertIn(word, done.err)
 
 
+class Sweep(Test):
+    OBJECTS = ("memtorture 1\nmachine tiny-64 objects=slab\nexpect pass\n\ntask a cpu0\n  p = kmalloc 100 GFP_KERNEL\n"
+               "  q = alloc_page GFP_KERNEL\n")
+
+    def sweep(self, *arguments):
+        return run("sweep", *arguments, "--out", self.folder / "found")
+
+    def test_matrix(self):
+        done = self.sweep(self.case(self.OBJECTS), "--crossed", "0")
+        self.assertEqual(done.returncode, 0, done.err)
+        self.assertRegex(done.out, r"(?m)^operation +kstack.charge +page.alloc .* slab.alloc$")
+        self.assertRegex(done.out, r"(?m)^kmalloc +- .*1/0$")
+        self.assertRegex(done.out, r"(?m)^alloc_page +- +1/0 ")
+        self.assertRegex(done.out, r"(?m)^  single +\d+ runs, 0 bugs$")
+        self.assertIn("never reached: kstack.charge\n", done.out)
+
+    def test_json_says_the_same_each_time(self):
+        first, second = (self.sweep(self.case(self.OBJECTS), "--generate", "3", "--seed", "5", "--json") for _ in range(2))
+        self.assertEqual(first.out, second.out)
+        summary = json.loads(first.out)
+        self.assertEqual((summary["cases"] + summary["skipped"], summary["exit"], summary["bugs"]), (4, 0, []))
+        self.assertEqual(summary["stages"]["untouched"]["runs"], 4)
+        cells = {(c["site"], c["operation"]): c for c in summary["cells"]}
+        self.assertGreaterEqual(cells["slab.alloc", "kmalloc"]["failed"], 1)
+
+    def test_all_sites(self):
+        self.complains(self.sweep(self.case(self.OBJECTS), "--all-sites"), 1, "never reached", "kstack.charge")
+
+    def test_nothing_to_sweep(self):
+        self.complains(self.sweep(), USAGE, "nothing to sweep", "--generate")
+
+    def test_interrupt_ends_with_the_matrix(self):
+        process = subprocess.Popen([COMMAND, "sweep", "--generate", "1000000", "--out", self.folder], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.kill)
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text().split():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=250)
+        self.assertEqual(process.returncode, INTERRUPTED)
+        self.assertIn("sweep: ", out)
+
+
 class Usage(Test):
     def test_help_of_every_verb_has_examples(self):
         verbs = re.findall(r"^  ([a-z]+) {3,}", run("--help").out.split("Verbs:")[1].split("First steps")[0], re.M)

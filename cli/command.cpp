@@ -41,6 +41,7 @@ void build(Command& command) {
   app.get_formatter()->label("OPTIONS", "OPTION...");
   app.footer(std::string(first_steps) + "\n" + exit_codes());
   add_check(command);
+  add_sweep(command);
   add_run(command);
   add_replay(command);
   add_shrink(command);

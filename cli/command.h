@@ -29,6 +29,7 @@ void add_run(Command& command);
 void add_replay(Command& command);
 void add_shrink(Command& command);
 void add_check(Command& command);
+void add_sweep(Command& command);
 void add_gen(Command& command);
 void add_fmt(Command& command);
 void add_codec(Command& command);  // encode, decode

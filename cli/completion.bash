@@ -4,7 +4,7 @@ _memtorture() {
   local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb=${COMP_WORDS[1]} options words
   COMPREPLY=()
   if [ "$COMP_CWORD" = 1 ]; then
-    COMPREPLY=($(compgen -W "check run replay shrink gen fmt encode decode list completion man --help --version" -- "$word"))
+    COMPREPLY=($(compgen -W "check sweep run replay shrink gen fmt encode decode list completion man --help --version" -- "$word"))
     return
   fi
   case $verb:$before in
@@ -22,6 +22,20 @@ _memtorture() {
     check:--ops-max) return ;;
     check:--cpus-max) return ;;
     check:--nodes-max) return ;;
+    sweep:--generate) return ;;
+    sweep:--seed) return ;;
+    sweep:--visits) return ;;
+    sweep:--pairs) return ;;
+    sweep:--crossed) return ;;
+    sweep:-o | sweep:--out) COMPREPLY=($(compgen -f -- "$word")); return ;;
+    sweep:--crimes) return ;;
+    sweep:--faults) return ;;
+    sweep:--departures) return ;;
+    sweep:--contexts) return ;;
+    sweep:--ops-min) return ;;
+    sweep:--ops-max) return ;;
+    sweep:--cpus-max) return ;;
+    sweep:--nodes-max) return ;;
     run:--audit) COMPREPLY=($(compgen -W "never end every" -- "$word")); return ;;
     run:--junit) COMPREPLY=($(compgen -f -- "$word")); return ;;
     replay:--audit) COMPREPLY=($(compgen -W "never end every" -- "$word")); return ;;
@@ -47,6 +61,7 @@ _memtorture() {
   esac
   case $verb in
     check) options="--help --seconds --runs --seed --jobs --out --stop-at-first --json --audit --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
+    sweep) options="--help --generate --seed --visits --pairs --crossed --no-persistent --no-recovery --all-sites --out --json --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
     run) options="--help --twice --history --sandbox --audit --json --junit" words="" ;;
     replay) options="--help --audit" words="" ;;
     shrink) options="--help --out --runs --sandbox --audit" words="" ;;

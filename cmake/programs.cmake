@@ -22,13 +22,17 @@ if(MT_ENGINE STREQUAL thread)
   return()  # what follows judges by replaying, which needs the deterministic engine
 endif()
 
+# --- stress/explore: ways to search a case's neighbourhood -----------------------------------------------------------
+mt_layer(mt_explore stress/explore ${mt_everything} fmt::fmt)
+mt_tests(explore_tests FOLDERS stress/explore LIBRARIES mt_explore)
+
 # --- cli/: the command; the only program that users see --------------------------------------------------------------
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 mt_sources(sources cli "/main\\.cpp$")
 if(sources AND EXISTS ${CMAKE_SOURCE_DIR}/cli/main.cpp)
   add_library(mt_cli STATIC ${sources})  # everything but main(), so that cli/*_test.cpp can call the verbs
-  target_link_libraries(mt_cli PUBLIC ${mt_everything} fmt::fmt CLI11::CLI11 nlohmann_json::nlohmann_json)
+  target_link_libraries(mt_cli PUBLIC mt_explore ${mt_everything} fmt::fmt CLI11::CLI11 nlohmann_json::nlohmann_json)
   add_executable(memtorture cli/main.cpp)
   target_link_libraries(memtorture PRIVATE mt_cli)
   mt_tests(cli_tests FOLDERS cli LIBRARIES mt_cli)

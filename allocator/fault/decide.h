@@ -23,6 +23,9 @@ struct Call {
   subject::gfp_t gfp = 0;
   unsigned order = 0;
   machine::ContextId who = machine::no_context;
+  std::uint8_t cpu = 0;
+  machine::ContextKind kind = machine::ContextKind::task;
+  std::uint16_t caller = 0;
 };
 
 struct Counters {
@@ -44,6 +47,10 @@ inline bool eligible(const Rule& rule, const Call& call) {
   if (!injectable(call) || call.order < rule.min_order) return false;
   if (rule.ignore_highmem && (call.gfp & subject::gfp_highmem) != 0) return false;
   if (rule.ignore_wait && (call.gfp & subject::gfp_wait) != 0) return false;
+  if (call.order > rule.max_order || call.size < rule.min_size || call.size > rule.max_size) return false;
+  if ((call.gfp & rule.gfp) != rule.gfp || (rule.cpu != any_cpu && rule.cpu != call.cpu)) return false;
+  if (rule.kind != any_kind && rule.kind != static_cast<std::uint8_t>(call.kind)) return false;
+  if (rule.caller != 0 && rule.caller != call.caller) return false;
   return rule.task == machine::no_context || rule.task == call.who;
 }
 

@@ -20,6 +20,14 @@ struct Literal {
     if (rule.ignore_highmem && (call.gfp & subject::gfp_highmem) != 0) return false;
     if (rule.ignore_wait && (call.gfp & subject::gfp_wait) != 0) return false;
     if (rule.task != machine::no_context && rule.task != call.who) return false;
+    // Ours: what the kernel's stack filter, cache filter and /proc files do there.
+    if (call.order > rule.max_order) return false;
+    if (call.size < rule.min_size) return false;
+    if (call.size > rule.max_size) return false;
+    if ((call.gfp | rule.gfp) != call.gfp) return false;
+    if (rule.cpu != any_cpu && call.cpu != rule.cpu) return false;
+    if (rule.kind != any_kind && static_cast<int>(call.kind) != rule.kind) return false;
+    if (rule.caller != 0 && call.caller != rule.caller) return false;
     if (rule.probability == 0) return false;
     if (times == 0) return false;
     if (space > static_cast<std::int64_t>(call.size)) {
@@ -54,9 +62,16 @@ Rule random_rule(Dice& dice) {
           .times = static_cast<std::int32_t>(dice.below(5)) - 1,
           .space = dice.below(3) == 0 ? dice.below(40) : 0,
           .min_order = static_cast<std::uint8_t>(dice.below(3)),
+          .max_order = static_cast<std::uint8_t>(dice.below(4) == 0 ? dice.below(3) : 255),
+          .min_size = dice.below(4) == 0 ? dice.below(10) : 0,
+          .max_size = dice.below(4) == 0 ? dice.below(20) : ~std::uint32_t{0},
+          .gfp = dice.below(4) == 0 ? subject::gfp_wait : 0,
           .ignore_wait = dice.below(2) == 0,
           .ignore_highmem = dice.below(2) == 0,
-          .task = dice.below(2) == 0 ? machine::no_context : machine::ContextId{1}};
+          .task = dice.below(2) == 0 ? machine::no_context : machine::ContextId{1},
+          .cpu = dice.below(4) == 0 ? std::uint8_t{1} : any_cpu,
+          .kind = dice.below(4) == 0 ? static_cast<std::uint8_t>(dice.below(4)) : any_kind,
+          .caller = static_cast<std::uint16_t>(dice.below(4) == 0 ? 1 + dice.below(2) : 0)};
 }
 
 Call random_call(Dice& dice) {
@@ -66,13 +81,16 @@ Call random_call(Dice& dice) {
   return {.size = 1u << order,
           .gfp = flags[dice.below(4)],
           .order = order,
-          .who = static_cast<machine::ContextId>(dice.below(3))};
+          .who = static_cast<machine::ContextId>(dice.below(3)),
+          .cpu = static_cast<std::uint8_t>(dice.below(2)),
+          .kind = static_cast<machine::ContextKind>(dice.below(4)),
+          .caller = static_cast<std::uint16_t>(dice.below(3))};
 }
 
 TEST(Decide, EqualsTheLiteralReadingForRandomRules) {
   Dice dice;
   unsigned failures = 0;
-  for (int rules = 0; rules != 2000; ++rules) {
+  for (int rules = 0; rules != 4000; ++rules) {
     const Rule rule = random_rule(dice);
     Counters counters;
     counters.reset(rule);
@@ -116,6 +134,13 @@ TEST(Decide, NofailAndNonMatchingCallsNeverFail) {
   EXPECT_EQ(failing_calls({.ignore_wait = true}, 3, {.gfp = subject::GFP_KERNEL}), std::vector<int>{});
   EXPECT_EQ(failing_calls({.ignore_highmem = true}, 3, {.gfp = subject::gfp_highmem}), std::vector<int>{});
   EXPECT_EQ(failing_calls({.min_order = 1}, 3, {.order = 0}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.max_order = 1}, 3, {.order = 2}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.min_size = 9, .max_size = 16}, 3, {.size = 8}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.min_size = 9, .max_size = 16}, 3, {.size = 17}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.gfp = subject::gfp_high}, 3, {.gfp = subject::GFP_KERNEL}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.cpu = 1}, 3, {.cpu = 0}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.kind = 2}, 3, {.kind = machine::ContextKind::softirq}), std::vector<int>{});
+  EXPECT_EQ(failing_calls({.caller = 5}, 3, {.caller = 4}), std::vector<int>{});
   EXPECT_EQ(failing_calls({.task = 1}, 3, {.who = 2}), std::vector<int>{});
   EXPECT_EQ(failing_calls({.min_order = 1, .task = 1}, 1, {.order = 1, .who = 1}), std::vector{1});
 }

@@ -1,12 +1,13 @@
 // Façade of allocator/fault: asks, at a fault site, whether the world fails here.
 //
-// Two sources of failure, in this order. A departure ("the 2nd page.alloc of operation 3 of task a") is the chooser's:
-// like K61's fail-nth it skips the rules' attributes. Then the rules of the case, first to last; the first that fires
-// ends the visit, and rules after it do not see it.
+// Two sources of failure, in this order. A departure ("the 2nd page.alloc of operation 3 of task a", or "from there
+// on") is the chooser's: like K61's fail-nth it skips the rules' attributes. Then the rules of the case, first to last;
+// the first that fires ends the visit, and rules after it do not see it.
 //
 // Context: any; takes no lock, never sleeps, is not a scheduling point.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <span>
 
@@ -46,6 +47,7 @@ class Injector {
   std::span<const Rule> rules_;
   Listener* listener_ = nullptr;
   Counters counters_[rules_max];
+  std::atomic<bool> stuck_[machine::site_count] = {};  // a departure said fail_from
 };
 
 }  // namespace memtorture::fault

@@ -23,11 +23,13 @@ struct Moment {
   friend auto operator<=>(const Moment&, const Moment&) = default;
 };
 
-enum class Move : std::uint8_t { go_on, switch_to, deliver, migrate, fail, wake };
-inline constexpr std::string_view move_names[] = {"", "->", "irq", "cpu", "fail", "wake"};
+enum class Move : std::uint8_t { go_on, switch_to, deliver, migrate, fail, wake, fail_from };
+inline constexpr std::string_view move_names[] = {"", "->", "irq", "cpu", "fail", "wake", "fail-from"};
+constexpr bool is_failure(Move move) { return move == Move::fail || move == Move::fail_from; }
 
 // go_on: nobody. switch_to: this context runs next (another CPU moves, or a preemption on this one). deliver: this
-// handler interrupts its CPU. migrate: the current task goes on, on CPU `whom`. fail: the fault fires. wake: waiter.
+// handler interrupts its CPU. migrate: the current task goes on, on CPU `whom`. fail: the fault fires. fail_from: it
+// fires, and so does every later visit of the site, whoever makes it. wake: waiter.
 struct Option {
   Move move = Move::go_on;
   ContextId whom = no_context;

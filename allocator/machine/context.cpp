@@ -14,9 +14,10 @@ unsigned visit(Site site) {
   return visits;
 }
 
-void begin_operation(std::uint32_t op) {
+void begin_operation(std::uint32_t op, std::uint16_t caller) {
   Context& me = current();
   me.op = op;
+  me.caller = caller;
   me.visits = {};
   point("op");
 }

@@ -47,6 +47,7 @@ struct Context {
   std::uint32_t preempt_count = 0;
   std::uint32_t flags = 0;  // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;
+  std::uint16_t caller = 0;          // what kind of operation that is, as the harness numbers them; 0: none
   std::uint32_t reclaimed_slab = 0;  // pages of slabs that it gave back so far (K26: reclaim_state); wraps
   bool alone = true;                 // engine: nobody else can run, or nobody wants to decide: points pass
   std::uint32_t quota = 0;           // engine: points left before it wants to look at the step budget
@@ -90,8 +91,8 @@ inline void point(Site site) {  // a place where the run may be steered; costs a
     return;
   point_slow(site);
 }
-void begin_operation(std::uint32_t op);  // resets the visits, passes the site "op"
-unsigned visit(Site site);               // counts a visit of a fault site; returns its number within the operation
+void begin_operation(std::uint32_t op, std::uint16_t caller = 0);  // resets the visits, passes the site "op"
+unsigned visit(Site site);  // counts a visit of a fault site; returns its number within the operation
 
 void schedule();  // give way; reports when atomic. Process context.
 void cond_resched();

@@ -64,6 +64,8 @@ inline constexpr SiteRow site_table[] = {
     {"reclaim.enter", SiteUse::point, "direct reclaim begins"},
     {"reclaim.page", SiteUse::point, "reclaim is about to free one page of a client"},
     {"reclaim.progress", SiteUse::fault, "reclaim finds every page busy: a round frees nothing"},
+    {"reclaim.swap", SiteUse::fault, "anonymous pages are to be written to swap: it has no free slot"},
+    {"reclaim.writeback", SiteUse::fault, "dirty pages are to be written back: the device is congested"},
     {"sched.resched", SiteUse::point, "cond_resched or schedule by a task that stays runnable"},
     {"sched.sleep", SiteUse::point, "a task is about to sleep"},
     {"sched.wake", SiteUse::point, "a sleeper was just woken"},

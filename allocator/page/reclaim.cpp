@@ -34,8 +34,12 @@ std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
 
 std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target) {
   std::uint32_t freed = clients_.shrink(zone, ClientKind::clean, target);
-  if ((gfp & subject::gfp_fs) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::dirty, target - freed);
-  if ((gfp & subject::gfp_io) != 0 && freed < target) freed += clients_.shrink(zone, ClientKind::anon, target - freed);
+  const auto write = [&](ClientKind kind, machine::Site device) {
+    if (freed == target || clients_.pages(kind) == 0 || faults_->should_fail(device, target - freed, gfp, 0)) return;
+    freed += clients_.shrink(zone, kind, target - freed);
+  };
+  if ((gfp & subject::gfp_fs) != 0) write(ClientKind::dirty, "reclaim.writeback");
+  if ((gfp & subject::gfp_io) != 0) write(ClientKind::anon, "reclaim.swap");
   return freed;
 }
 

@@ -194,7 +194,7 @@ Ruling Oracle::State::on(const Event& event) {
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else if (machine::Site::at(event.detail) == machine::Site("kstack.charge")) {
         state.flight.faulted = true;
-      } else if (machine::Site::at(event.detail) != machine::Site("reclaim.progress")) {
+      } else if (!machine::Site::at(event.detail).name().starts_with("reclaim.")) {
         state.percpu.faulted = true;
       } else {
         state.flight.reclaim_faulted = true;

@@ -211,6 +211,7 @@ class Decoder {
     const std::uint8_t ignore = in_.byte();
     rule.ignore_wait = (ignore & 1) != 0;
     rule.ignore_highmem = (ignore & 2) != 0;
+    if ((ignore & 4) != 0) filters(rule);
     rule.probability = static_cast<std::uint8_t>(in_.byte() % 101);
     rule.min_order = in_.byte();
     rule.task = in_.byte();  // resolved in finish()
@@ -219,6 +220,17 @@ class Decoder {
     rule.space = static_cast<std::uint32_t>(in_.number());
     rule.seed = static_cast<std::uint32_t>(in_.number());
     if (case_.faults.size() < faults_max) case_.faults.push_back(rule);
+  }
+
+  void filters(fault::Rule& rule) {
+    rule.max_order = in_.byte();
+    rule.min_size = static_cast<std::uint32_t>(in_.number());
+    rule.max_size = static_cast<std::uint32_t>(in_.number());
+    rule.gfp = static_cast<std::uint32_t>(in_.number()) & subject::gfp_known;
+    const std::uint8_t cpu = in_.byte(), kind = in_.byte();
+    if (cpu != fault::any_cpu) rule.cpu = static_cast<std::uint8_t>(cpu % case_.shape.cpus);
+    if (kind != fault::any_kind) rule.kind = static_cast<std::uint8_t>(kind % std::size(machine::context_kind_names));
+    rule.caller = static_cast<std::uint16_t>(in_.number() % (op_kinds + 1));
   }
 
   machine::Moment here() {
@@ -239,10 +251,10 @@ class Decoder {
     Departure departure{.at = at};
     departure.take.move = static_cast<Move>(1 + in_.byte() % (std::size(machine::move_names) - 1));
     const std::uint8_t site = in_.byte();
-    departure.at.site = machine::Site::at(departure.take.move == Move::fail ? fault_sites[1 + site % fault_sites[0]]
-                                                                            : site % machine::site_count);
+    departure.at.site = machine::Site::at(
+        machine::is_failure(departure.take.move) ? fault_sites[1 + site % fault_sites[0]] : site % machine::site_count);
     departure.at.visit = static_cast<std::uint16_t>(1 + in_.number() % 0xffff);
-    if (departure.take.move != Move::fail) departure.take.whom = in_.byte();  // resolved in finish()
+    if (!machine::is_failure(departure.take.move)) departure.take.whom = in_.byte();  // resolved in finish()
     case_.departures.push_back(departure);
   }
 
@@ -272,7 +284,8 @@ class Decoder {
       ContextId& whom = departure.take.whom;
       switch (departure.take.move) {
         case Move::go_on:
-        case Move::fail: break;
+        case Move::fail:
+        case Move::fail_from: break;
         case Move::switch_to:
         case Move::wake: whom = context(whom); break;
         case Move::deliver: whom = handler(whom); break;
@@ -352,15 +365,18 @@ class Encoder {
   void departure(const Departure& departure) {
     const auto [move, whom] = departure.take;
     out_.byte(static_cast<std::uint8_t>(static_cast<unsigned>(move) - 1));
-    out_.byte(move == Move::fail ? fault_index(departure.at.site) : departure.at.site.index());
+    out_.byte(machine::is_failure(move) ? fault_index(departure.at.site) : departure.at.site.index());
     out_.number(departure.at.visit - 1U);
-    if (move != Move::fail) out_.byte(move == Move::migrate ? static_cast<std::uint8_t>(whom) : context(whom));
+    if (!machine::is_failure(move)) out_.byte(move == Move::migrate ? static_cast<std::uint8_t>(whom) : context(whom));
   }
 
   void fault_rule(const fault::Rule& rule) {
     special(Special::fault);
     out_.byte(fault_index(rule.site));
-    out_.byte(static_cast<std::uint8_t>((rule.ignore_wait ? 1 : 0) | (rule.ignore_highmem ? 2 : 0)));
+    const bool filtered = has_filters(rule);
+    out_.byte(
+        static_cast<std::uint8_t>((rule.ignore_wait ? 1 : 0) | (rule.ignore_highmem ? 2 : 0) | (filtered ? 4 : 0)));
+    if (filtered) filters(rule);
     out_.byte(rule.probability);
     out_.byte(rule.min_order);
     out_.byte(context(rule.task));
@@ -368,6 +384,22 @@ class Encoder {
     out_.number(static_cast<std::uint64_t>(std::int64_t{rule.times} + 1));
     out_.number(rule.space);
     out_.number(rule.seed);
+  }
+
+  static bool has_filters(const fault::Rule& rule) {
+    const fault::Rule plain;
+    return rule.max_order != plain.max_order || rule.min_size != plain.min_size || rule.max_size != plain.max_size ||
+           rule.gfp != plain.gfp || rule.cpu != plain.cpu || rule.kind != plain.kind || rule.caller != plain.caller;
+  }
+
+  void filters(const fault::Rule& rule) {
+    out_.byte(rule.max_order);
+    out_.number(rule.min_size);
+    out_.number(rule.max_size);
+    out_.number(rule.gfp);
+    out_.byte(rule.cpu);
+    out_.byte(rule.kind);
+    out_.number(rule.caller);
   }
 
   static std::uint8_t context(ContextId id) {

@@ -78,11 +78,19 @@ TEST(Codec, ExtremesRoundTrip) {
                .times = 0x7fff'ffff,
                .space = ~0U,
                .min_order = 255,
-               .task = machine::kswapd_first + 3},
+               .max_order = 0,
+               .min_size = ~0U,
+               .max_size = 0,
+               .gfp = subject::GFP_KERNEL,
+               .task = machine::kswapd_first + 3,
+               .cpu = 0,
+               .kind = 3,
+               .caller = op_kinds},
               {}};
   c.departures = {{{0, static_cast<std::uint32_t>(ops.size()), "zone.lock", 65535},
                    {machine::Move::switch_to, machine::kswapd_first + 3}},
-                  {{machine::kswapd_first, ~0U, "op", 1}, {machine::Move::wake, 0}}};
+                  {{machine::kswapd_first, ~0U, "op", 1}, {machine::Move::wake, 0}},
+                  {{machine::kswapd_first, ~0U, "reclaim.progress", 1}, {machine::Move::fail_from}}};
   expect_round_trip(c);
 }
 

@@ -50,7 +50,7 @@ TEST(Generate, EveryKindOfEverythingComesUp) {
   }
   for (const std::string_view name : op_names) EXPECT_TRUE(ops.contains(name)) << name << " never comes up";
   EXPECT_EQ(kinds.size(), 4U);
-  EXPECT_EQ(moves.size(), 5U);
+  EXPECT_EQ(moves.size(), std::size(machine::move_names) - 1);
   EXPECT_GE(shapes.size(), 5U);
   for (const unsigned count : {with_faults, with_hole, with_poison, with_pcp, with_cpus, with_nodes, with_beyond})
     EXPECT_GT(count, 50U);

@@ -81,6 +81,12 @@ Why why_illegal_program(const Case& c, const Program& program) {
 Why why_illegal_rule(const Case& c, const fault::Rule& rule) {
   if (!rule.site.is_fault()) return fmt::format("{} is not a fault site", rule.site.name());
   if (rule.probability > 100 || rule.interval == 0 || rule.times < -1) return "a fault rule has a value out of range";
+  if (rule.cpu != fault::any_cpu && rule.cpu >= c.shape.cpus)
+    return "a fault rule names a CPU that the machine has not";
+  if (rule.kind != fault::any_kind && rule.kind >= std::size(machine::context_kind_names))
+    return "a fault rule names a kind of context that there is not";
+  if ((rule.gfp & ~subject::gfp_known) != 0) return "a fault rule has flags that there are not";
+  if (rule.caller > op_kinds) return "a fault rule names an operation that there is not";
   if (rule.task != machine::no_context && !exists(c, rule.task))
     return "a fault rule names a context that does not exist";
   return std::nullopt;
@@ -94,7 +100,8 @@ bool is_legal_option(const Case& c, const Departure& departure) {
     case Move::wake: return exists(c, whom);
     case Move::deliver: return whom < c.programs.size() && c.programs[whom].kind != ContextKind::task;
     case Move::migrate: return whom < c.shape.cpus;
-    case Move::fail: return whom == machine::no_context && departure.at.site.is_fault();
+    case Move::fail:
+    case Move::fail_from: return whom == machine::no_context && departure.at.site.is_fault();
   }
   return false;
 }

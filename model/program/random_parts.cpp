@@ -288,6 +288,8 @@ machine::Shape random_object_shape(Random& random) {
 fault::Rule random_rule(const Case& c, Random& random) {
   fault::Rule rule;
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
+  static constexpr Site devices[] = {"reclaim.swap", "reclaim.writeback"};
+  if (random.percent(15)) rule.site = one_of(devices, random);
   if (c.shape.objects != machine::ObjectLayer::none && random.percent(40)) rule.site = "slab.alloc";
   if (c.shape.stack_bytes != 0 && random.percent(20)) rule.site = "kstack.charge";
   static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate"};
@@ -299,6 +301,14 @@ fault::Rule random_rule(const Case& c, Random& random) {
   if (random.percent(70)) rule.times = static_cast<std::int32_t>(random.below(6));
   if (random.percent(20)) rule.space = random.below(64);
   if (random.percent(20)) rule.min_order = static_cast<std::uint8_t>(random.below(5));
+  if (random.percent(10)) rule.max_order = static_cast<std::uint8_t>(random.below(4));
+  if (random.percent(10)) rule.min_size = random.below(300);
+  if (random.percent(10)) rule.max_size = 8 + random.below(600);
+  static constexpr subject::gfp_t flags[] = {subject::gfp_wait, subject::gfp_high, subject::gfp_zero};
+  if (random.percent(10)) rule.gfp = one_of(flags, random);
+  if (random.percent(10)) rule.cpu = static_cast<std::uint8_t>(random.below(c.shape.cpus));
+  if (random.percent(10)) rule.kind = static_cast<std::uint8_t>(random.below(4));
+  if (random.percent(5)) rule.caller = static_cast<std::uint16_t>(random.below(op_kinds + 1));
   rule.ignore_wait = random.percent(25);
   rule.ignore_highmem = random.percent(10);
   if (const auto task = some_context(c, random, false); task && random.percent(25)) rule.task = *task;
@@ -333,9 +343,10 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
   d.take.move = dice < 45   ? Move::switch_to
                 : dice < 75 ? Move::deliver
                 : dice < 85 ? Move::migrate
-                : dice < 95 ? Move::fail
+                : dice < 94 ? Move::fail
+                : dice < 96 ? Move::fail_from
                             : Move::wake;
-  if (d.take.move == Move::fail) {
+  if (machine::is_failure(d.take.move)) {
     if (std::holds_alternative<ForkTask>(ops[d.at.op]) && random.percent(50)) {
       d.at.site = "kstack.charge";
       return d;

@@ -185,9 +185,20 @@ void Parser::fault_rule(Scanner& scanner) {
   case_.faults.push_back(rule);
 }
 
+// The next word must be one of these.
+template <class Words>
+std::size_t index_of(Scanner& scanner, std::string_view what, const Words& words) {
+  const Token word = scanner.take();
+  const auto found = std::ranges::find(words, word.text);
+  if (found != std::ranges::end(words)) return static_cast<std::size_t>(found - std::ranges::begin(words));
+  scanner.refuse(word, std::string(what), did_you_mean(word.text, words));
+  return 0;
+}
+
 void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
-  static constexpr std::string_view options[] = {"probability", "interval",    "times",          "space", "min-order",
-                                                 "task",        "ignore-wait", "ignore-highmem", "seed"};
+  static constexpr std::string_view options[] = {
+      "probability", "interval",  "times",    "space",    "min-order", "task", "ignore-wait", "ignore-highmem",
+      "seed",        "max-order", "min-size", "max-size", "gfp",       "cpu",  "context",     "caller"};
   static constexpr std::uint64_t u32_max = 0xffff'ffff, i32_max = 0x7fff'ffff;
   const Token key = scanner.take();
   if (key.text == "ignore-wait") {
@@ -213,6 +224,17 @@ void Parser::fault_option(Scanner& scanner, fault::Rule& rule) {
   if (key.text == "space")
     rule.space = static_cast<std::uint32_t>(scanner.take_number("a number of pages", {0, u32_max}));
   if (key.text == "min-order") rule.min_order = static_cast<std::uint8_t>(scanner.take_number("an order", {0, 255}));
+  if (key.text == "max-order") rule.max_order = static_cast<std::uint8_t>(scanner.take_number("an order", {0, 255}));
+  if (key.text == "min-size") rule.min_size = static_cast<std::uint32_t>(scanner.take_number("a size", {0, u32_max}));
+  if (key.text == "max-size") rule.max_size = static_cast<std::uint32_t>(scanner.take_number("a size", {0, u32_max}));
+  if (key.text == "gfp") rule.gfp = read_gfp(scanner);
+  if (key.text == "cpu")
+    rule.cpu = static_cast<std::uint8_t>(scanner.take_number("a CPU of the machine", {0, case_.shape.cpus - 1U}));
+  if (key.text == "context")
+    rule.kind = static_cast<std::uint8_t>(
+        index_of(scanner, "a kind of context (task, softirq, irq, nmi)", machine::context_kind_names));
+  if (key.text == "caller")
+    rule.caller = static_cast<std::uint16_t>(1 + index_of(scanner, "the name of an operation", op_names));
   if (key.text == "task") mention(scanner, {.rule = case_.faults.size(), .token = scanner.take()});
 }
 
@@ -326,8 +348,9 @@ void Parser::daemon(Scanner& scanner) {
 
 void Parser::departure(Scanner& scanner, ContextId who, std::uint32_t op) {
   Departure departure{.at = {.who = who, .op = op}};
-  if (scanner.take_if("fail")) {
-    departure.take.move = Move::fail;
+  const bool persists = scanner.take_if("fail-from");
+  if (persists || scanner.take_if("fail")) {
+    departure.take.move = persists ? Move::fail_from : Move::fail;
     const Token token = scanner.peek();
     place(scanner, departure.at);
     if (scanner.ok() && !departure.at.site.is_fault())
@@ -343,9 +366,9 @@ void Parser::action(Scanner& scanner, Departure& departure) {
   const Token word = scanner.take();
   const auto move = std::ranges::find(machine::move_names, word.text);
   departure.take.move = static_cast<Move>(move - std::begin(machine::move_names));
-  if (word.text.empty() || move == std::end(machine::move_names) || departure.take.move == Move::fail) {
+  if (word.text.empty() || move == std::end(machine::move_names) || machine::is_failure(departure.take.move)) {
     return scanner.refuse(word, "an action ('-> NAME', 'irq NAME', 'cpu N', 'wake NAME')",
-                          word.text == "fail" ? "a failure is written: fail SITE:VISIT" : "");
+                          word.text.starts_with("fail") ? "a failure is written: fail SITE:VISIT" : "");
   }
   if (departure.take.move == Move::migrate) {
     departure.take.whom =

@@ -25,6 +25,13 @@ std::string print_rule(const fault::Rule& rule, const Case& c) {
   if (rule.times != plain.times) fmt::format_to(out, " times={}", rule.times);
   if (rule.space != plain.space) fmt::format_to(out, " space={}", rule.space);
   if (rule.min_order != plain.min_order) fmt::format_to(out, " min-order={}", rule.min_order);
+  if (rule.max_order != plain.max_order) fmt::format_to(out, " max-order={}", rule.max_order);
+  if (rule.min_size != plain.min_size) fmt::format_to(out, " min-size={}", rule.min_size);
+  if (rule.max_size != plain.max_size) fmt::format_to(out, " max-size={}", rule.max_size);
+  if (rule.gfp != plain.gfp) fmt::format_to(out, " gfp={}", print_gfp(rule.gfp));
+  if (rule.cpu != plain.cpu) fmt::format_to(out, " cpu={}", rule.cpu);
+  if (rule.kind != plain.kind) fmt::format_to(out, " context={}", machine::context_kind_names[rule.kind]);
+  if (rule.caller != plain.caller) fmt::format_to(out, " caller={}", op_names[rule.caller - 1U]);
   if (rule.task != plain.task) fmt::format_to(out, " task={}", context_name(rule.task, c));
   if (rule.ignore_wait) text += " ignore-wait";
   if (rule.ignore_highmem) text += " ignore-highmem";
@@ -114,7 +121,8 @@ std::string print_departure(const Departure& departure, const Case& names) {
   const std::string_view word = machine::move_names[static_cast<unsigned>(move)];
   switch (move) {
     case Move::go_on: return place;
-    case Move::fail: return fmt::format("{} {}", word, place);
+    case Move::fail:
+    case Move::fail_from: return fmt::format("{} {}", word, place);
     case Move::migrate: return fmt::format("{} {} {}", place, word, whom);
     case Move::switch_to:
     case Move::deliver:

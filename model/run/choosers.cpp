@@ -112,6 +112,7 @@ bool RandomChooser::interested(const Moment& moment) {
 
 std::uint32_t RandomChooser::choose(const Moment& moment, std::span<const Option> options) {
   if (scheduled_) return schedule_.choose(moment, options);
+  if (machine::is_failure(options[1].move)) return options.size() > 2 && random_.percent(8) ? 2 : 1;
   const auto wanted = [this](const Option& option) {
     return rates_.migrations || option.move != machine::Move::migrate;
   };

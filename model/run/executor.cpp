@@ -111,7 +111,7 @@ void Executor::run_program(void* arg) {
   if (self.stacks_ != nullptr) self.enter();
   std::uint32_t index = 0;
   for (const program::Op& op : ops) {
-    machine::begin_operation(index++);
+    machine::begin_operation(index++, static_cast<std::uint16_t>(op.index() + 1));
     std::visit(self, op);
     if (std::holds_alternative<program::DoExit>(op)) break;
   }

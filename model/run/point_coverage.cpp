@@ -55,6 +55,7 @@ void CoverageChooser::count(PointCoverage::Counts& counts, machine::Site site, c
     }
     case Move::go_on:
     case Move::fail:
+    case Move::fail_from:
     case Move::wake: return;
   }
 }

@@ -14,7 +14,7 @@ Progress measure(const Case& the_case) {
   Progress size{};
   for (const auto& program : the_case.programs) size.operations += program.ops.size();
   for (const auto& departure : the_case.departures) {
-    ++(departure.take.move == machine::Move::fail ? size.faults : size.departures);
+    ++(machine::is_failure(departure.take.move) ? size.faults : size.departures);
   }
   size.faults += the_case.faults.size();
   return size;
@@ -115,7 +115,7 @@ class Shrinker {
   // A schedule with a hundred departures falls apart with every operation that goes; often the bug needs none of them,
   // or has come to need none now that the case is smaller.
   bool straighten() {
-    const auto is_switch = [](const machine::Departure& d) { return d.take.move != machine::Move::fail; };
+    const auto is_switch = [](const machine::Departure& d) { return !machine::is_failure(d.take.move); };
     if (std::ranges::none_of(best_.departures, is_switch)) return false;
     return try_edit([&](Case& c) { std::erase_if(c.departures, is_switch); });
   }
