@@ -69,7 +69,7 @@ _memtorture() {
     fmt) options="--help --in-place --check --drop-comments" words="" ;;
     encode) options="--help --out" words="" ;;
     decode) options="--help --out" words="" ;;
-    list) options="--help --json --markdown --covered" words="subjects machines operations sites rules flags contexts points" ;;
+    list) options="--help --json --markdown --covered" words="subjects machines operations sites rules flags contexts requests points" ;;
     completion) options="--help" words="bash" ;;
     man) options="--help" words="" ;;
     *) return ;;

@@ -15,6 +15,7 @@
 #include "model/program/text.h"
 #include "model/run/choosers.h"
 #include "model/run/context_table.h"
+#include "model/run/fates.h"
 #include "model/run/point_coverage.h"
 #include "model/run/run.h"
 
@@ -123,6 +124,22 @@ Table contexts() {
   return table;
 }
 
+// A letter for each amount of free memory, as model/README.md explains them.
+Table requests() {
+  Table table{{"context", "request"}};
+  for (const std::string_view spare : run::spare_names) table[0].emplace_back(spare);
+  for (unsigned asker = 0; asker != std::size(run::asker_names); ++asker) {
+    for (const std::string_view request : run::requests()) {
+      auto& line = table.emplace_back();
+      line.emplace_back(run::asker_names[asker]);
+      line.emplace_back(request);
+      for (unsigned spare = 0; spare != std::size(run::spare_names); ++spare)
+        line.push_back(run::fate_letters_of(request, static_cast<run::Spare>(spare), static_cast<run::Asker>(asker)));
+    }
+  }
+  return table;
+}
+
 // Cells: how often it was taken; "open": it can happen, and did not; "never": it cannot.
 Table points(const std::vector<std::string>& covered) {
   Table table{{"site"}};
@@ -159,7 +176,7 @@ struct Topic {
 constexpr std::string_view points_topic = "points";
 constexpr Topic topics[] = {{"subjects", subjects}, {"machines", machines}, {"operations", operations},
                             {"sites", sites},       {"rules", rules},       {"flags", flags},
-                            {"contexts", contexts}, {points_topic, nullptr}};
+                            {"contexts", contexts}, {"requests", requests}, {points_topic, nullptr}};
 
 std::string json_text(const Table& table) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
@@ -171,11 +188,16 @@ std::string json_text(const Table& table) {
   return json.dump(1) + "\n";
 }
 
+std::string escaped(std::string word) {  // a bar would end the cell
+  for (std::size_t at = 0; (at = word.find('|', at)) != word.npos; at += 2) word.insert(at, "\\");
+  return word;
+}
+
 std::string markdown_text(const Table& table) {
   std::string text;
   for (std::size_t i = 0; i != table.size(); ++i) {
     text += "|";
-    for (const std::string& word : table[i]) text += fmt::format(" {} |", word);
+    for (const std::string& word : table[i]) text += fmt::format(" {} |", escaped(word));
     text += "\n";
     if (i != 0) continue;
     text += "|";

@@ -98,7 +98,7 @@ file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/stress/bench/*.cpp)
 if(sources)
   find_package(benchmark REQUIRED)
   add_executable(bench EXCLUDE_FROM_ALL ${sources})
-  target_link_libraries(bench PRIVATE ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark ${CMAKE_DL_LIBS})
+  target_link_libraries(bench PRIVATE mt_explore ${mt_everything} fmt::fmt rapidcheck benchmark::benchmark ${CMAKE_DL_LIBS})
 
   # The other engine, at speed: the thread flavour is ThreadSanitizer's.
   if(NOT MT_SANITIZE)

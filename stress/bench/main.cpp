@@ -40,6 +40,7 @@ class Reporter final : public benchmark::ConsoleReporter {
     rate("fiber switches/s, two tasks that give way", "BM_fiber_switch", "");
     rate("lockstep operations/s on locks of every form", "BM_locks_lockstep/watched", "");
     rate("lockstep operations/s, interrupts injected", "BM_interrupts/injected", "");
+    rate("runs/s of a sweep, pairs and crossings included", "BM_sweep", "");
     rate("kmalloc + kfree, pairs/s", "BM_kmalloc_pairs", "");
     rate("kmalloc and kfree, 64 live objects, pairs/s", "BM_kmalloc_mix", "");
     rate("512 times kmalloc, then kfree in another order, pairs/s", "BM_kmalloc_batch", "");
@@ -51,6 +52,8 @@ class Reporter final : public benchmark::ConsoleReporter {
     rate("thread engine, one CPU, pairs/s", "BM_threads_mix/1/process_time/real_time", "");
     rate("thread engine, two CPUs, pairs/s", "BM_threads_mix/2/process_time/real_time", "");
     time("creation of an 8 MiB machine from nothing", "BM_create_8_MiB", "30 us");
+    time("one run of that sweep, replayed", "BM_replayed_run", "");
+    time("a fork and the end of the child, in its place", "BM_fork", "");
     time("boot of an 8 MiB machine", "BM_boot/8_MiB", "");
     time("boot of a 64 GiB machine", "BM_boot/64_GiB", "");
     time("boot of a 1 TiB machine", "BM_boot/1_TiB", "");
@@ -64,6 +67,8 @@ class Reporter final : public benchmark::ConsoleReporter {
     ratio("... lockstep on pages", "BM_pages_lockstep/unwatched", "BM_pages_lockstep/watched", "");
     ratio("... pages alone, the zone's lock each time", "BM_zone_lock_pairs/unwatched", "BM_zone_lock_pairs/watched",
           "");
+    ratio("injector armed / none: lockstep on pages", "BM_pages_lockstep/injector_none",
+          "BM_pages_lockstep/injector_armed", "<= 1.02");
     ratio("interrupts injected / the same as tasks", "BM_interrupts/none", "BM_interrupts/injected", "");
     ratio("kmalloc + kfree / glibc", "BM_kmalloc_pairs", "BM_glibc_pairs", "> 1");
     ratio("kmalloc + kfree / mimalloc", "BM_kmalloc_pairs", "BM_mimalloc_pairs", ">= 0.5");
