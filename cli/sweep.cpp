@@ -74,6 +74,7 @@ struct Ledger {
   std::size_t next;    // case
   Attempt attempt;     // that is being made
   std::uint64_t runs;
+  std::atomic<std::uint64_t> pulse;  // moves with every run, shrinking included: who stands still hangs
   static constexpr std::size_t bugs_max = 200;
   Bug bugs[bugs_max];
   std::size_t bugs_told;
@@ -126,7 +127,11 @@ void keep(Ledger& ledger, const Options& options, const std::string& name, const
   ++ledger.bugs_told;
   program::Case saved = the_case;
   saved.comment = {fmt::format("found by: memtorture sweep, {} in {}", explore::stage_names[std::size_t(stage)], name)};
-  const auto found = shrink::save(options.out, std::move(saved), outcome, judge, {.stop = interrupted});
+  const auto beats = [&ledger] {
+    ++ledger.pulse;
+    return interrupted();
+  };
+  const auto found = shrink::save(options.out, std::move(saved), outcome, judge, {.stop = beats});
   if (!found) throw Trouble{Exit::io, found.error()};
   copy(bug.path, found->path.string());
   say(fmt::format("found: {} ({}), saved {}", signature, explore::stage_names[std::size_t(stage)], bug.path));
@@ -144,6 +149,7 @@ void sweep_cases(Ledger& ledger, const Cases& cases, const Options& options) {
   sweeping.stop = interrupted;
   sweeping.before = [&](const Attempt& attempt) {
     ledger.attempt = attempt;
+    ++ledger.pulse;
     if (++ledger.runs % 1024 == 0)
       line.show(fmt::format("sweep: case {} of {}, {}", ledger.next + 1, cases.size(), counted(ledger.runs, "run")));
   };
@@ -178,11 +184,16 @@ class SignalsHeld {
   sigset_t before;
 };
 
-// The status of the child, which has the other end of the pipe. Whoever interrupts us means the child, too.
-int wait_for(pid_t pid, int end_of_child, const SignalsHeld& signals) {
+// The status of the child, which has the other end of the pipe. Whoever interrupts us means the child, too. One that
+// has made no run for ten seconds will not come back by itself.
+int wait_for(pid_t pid, int end_of_child, const Ledger& ledger, const SignalsHeld& signals) {
   bool told = false;
   pollfd ends{.fd = end_of_child, .events = 0, .revents = 0};
-  while (ppoll(&ends, 1, nullptr, &signals.before) != 1) {
+  const timespec patience{.tv_sec = 10, .tv_nsec = 0};
+  for (std::uint64_t before = ledger.pulse;; before = ledger.pulse) {
+    const int ready = ppoll(&ends, 1, &patience, &signals.before);
+    if (ready == 1) break;
+    if (ready == 0 && ledger.pulse == before) kill(pid, SIGKILL);
     if (interrupted() && !std::exchange(told, true)) kill(pid, SIGINT);
   }
   int status = 0;
@@ -212,7 +223,7 @@ int sweep_in_child(Ledger& ledger, const Cases& cases, const Options& options) {
     _exit(swept_mark);
   }
   close(ends[1]);
-  const int status = wait_for(pid, ends[0], signals);
+  const int status = wait_for(pid, ends[0], ledger, signals);
   close(ends[0]);
   return status;
 }

@@ -191,12 +191,13 @@ class Writer {
     Author author(case_, index, style_, random_);
     if (workload_.blocks_shared != 0) drop_together(author, index, tasks);
     const unsigned rounds = workload_.handovers_per_task;
+    const std::size_t share = workload_.ops_per_task / (rounds + 1);  // of its own, between hand-overs
     for (unsigned round = 0; round != rounds; ++round) {
-      act(author, std::size_t{workload_.ops_per_task} * round / rounds);
+      act(author, author.written() + share);
       give(author, shared_slot(index, round));
       if (round >= 2) take(author, shared_slot((index + tasks - 1) % tasks, round - 2));
     }
-    act(author, workload_.ops_per_task);
+    act(author, author.written() + share);
     for (unsigned round = rounds < 2 ? 0 : rounds - 2; round != rounds; ++round)
       take(author, shared_slot((index + tasks - 1) % tasks, round));
     author.settle();
