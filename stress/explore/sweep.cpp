@@ -135,7 +135,8 @@ const Outcome* Sweep::execute(const Case& the_case, const Attempt& attempt, Seen
   ++totals_.runs[static_cast<std::size_t>(attempt.stage)];
   if (seen != nullptr)
     *seen = {std::move(scout.visits), scout.visits_after_failure, std::move(scout.points), scout.first_failure};
-  if (outcome.is_bug() && attempt.stage != Stage::untouched) {
+  const bool expected = attempt.stage == Stage::untouched && run::as_expected(the_case.expect, outcome);
+  if (outcome.is_bug() && !expected) {
     ++totals_.bugs[static_cast<std::size_t>(attempt.stage)];
     if (options_.on_bug) options_.on_bug(its_own, Outcome(outcome), attempt.stage);
   }

@@ -71,7 +71,7 @@ inline constexpr std::size_t daemons_row = program::op_kinds;
 std::string_view caller_name(std::size_t caller);
 
 struct SweepTotals {
-  std::uint64_t cases = 0, skipped = 0;  // skipped: they end in a bug even untouched, or are to
+  std::uint64_t cases = 0, skipped = 0;  // skipped: they end in a bug even untouched
   std::array<std::uint64_t, stages> runs{}, bugs{};
   std::uint64_t visits_left = 0;                   // not failed, of operations that visit a site very often
   std::uint64_t pairs_left = 0, crossed_left = 0;  // beyond the budget
