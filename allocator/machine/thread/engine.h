@@ -143,7 +143,9 @@ class Engine {
   bool daemons_idle() const { return false; }  // it could change while the caller looks
   bool is_online(unsigned cpu) const { return (online_.load(std::memory_order_relaxed) >> cpu & 1) != 0; }
   void take_cpu_down(unsigned cpu);
-  void bring_cpu_up(unsigned cpu) { online_.fetch_or(std::uint64_t{1} << cpu, std::memory_order_relaxed); }
+  void bring_cpu_up(unsigned cpu);
+  template <class Change>
+  void change_with_baton_of(unsigned cpu, Change change);
   bool stop(StopReason reason, PanicKind panic = PanicKind::none);  // false: the run was being stopped already
   void request_stop();
   [[noreturn]] void panic(PanicKind kind);

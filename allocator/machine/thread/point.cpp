@@ -119,20 +119,26 @@ void Engine::give_way() {
 }
 
 // Nobody waits for a baton while he has another, but for idle threads of CPUs that have gone, and those wait for that
-// of CPU 0, whose own idle thread waits for none.
-void Engine::take_cpu_down(unsigned cpu) {
+// of CPU 0, whose own idle thread waits for none. Who runs on a CPU has had its baton since it came or went, so all
+// that was done about it before is done for him.
+template <class Change>
+void Engine::change_with_baton_of(unsigned cpu, Change change) {
   Runner* const me = frame().runner;
-  const std::uint64_t bit = std::uint64_t{1} << cpu;
-  if (me == nullptr) {
-    online_.fetch_and(~bit, std::memory_order_relaxed);
-    return;
-  }
+  if (me == nullptr) return change();
   me->cpu->baton.release();
   cpus_[cpu].baton.acquire();
-  online_.fetch_and(~bit, std::memory_order_relaxed);
+  change();
   cpus_[cpu].baton.release();
   take_baton(*me);
   leave_if_stopped();
+}
+
+void Engine::take_cpu_down(unsigned cpu) {
+  change_with_baton_of(cpu, [&] { online_.fetch_and(~(std::uint64_t{1} << cpu), std::memory_order_relaxed); });
+}
+
+void Engine::bring_cpu_up(unsigned cpu) {
+  change_with_baton_of(cpu, [&] { online_.fetch_or(std::uint64_t{1} << cpu, std::memory_order_relaxed); });
 }
 
 // Ours, unless our CPU has gone; bound daemons go back to theirs. The frame of a task: handlers never give it up.
