@@ -78,6 +78,13 @@ constexpr Departure failure(const Moment& at) { return {.at = at, .take = {.move
 using Place = std::tuple<machine::ContextId, std::uint32_t, machine::Site>;
 Place place_of(const Moment& at) { return {at.who, machine::is_daemon(at.who) ? 0 : at.op, at.site}; }
 
+// One run more? The second half of a budget is for what is new.
+bool spend(std::uint64_t& left, std::uint64_t budget, bool is_new) {
+  if (left == 0 || (!is_new && left * 2 < budget)) return false;
+  --left;
+  return true;
+}
+
 constexpr std::size_t points_before = 6, points_after = 18;  // of a failure: where it is crossed
 
 }  // namespace
@@ -108,9 +115,6 @@ std::string_view caller_name(std::size_t caller) {
 
 bool SweepTotals::reached(machine::Site site) const {
   return std::ranges::any_of(cells[site.index()], [](const Cell& cell) { return cell.visits != 0; });
-}
-bool SweepTotals::fails(machine::Site site) const {
-  return std::ranges::any_of(cells[site.index()], [](const Cell& cell) { return cell.failed != 0; });
 }
 
 Sweep::Sweep(SweepOptions options, std::unique_ptr<subject::Subject> subject)
@@ -228,11 +232,10 @@ void Sweep::pairs(const Case& the_case, const Moment& at, const Seen& failed) {
     const bool is_new =
         pairs_seen_.insert({at.site.index(), caller_of(the_case, at), second.site.index(), caller_of(the_case, second)})
             .second;
-    if (pairs_left_ == 0 || (!is_new && pairs_left_ * 2 < options_.pairs)) {
+    if (!spend(pairs_left_, options_.pairs, is_new)) {
       ++totals_.pairs_left;
       continue;
     }
-    --pairs_left_;
     const Attempt attempt{.stage = Stage::pair, .plan = {failure(at), failure(second)}, .planned = 2};
     if (execute(the_case, attempt, nullptr) == nullptr) return;
   }
@@ -252,11 +255,10 @@ void Sweep::crossed(const Case& the_case, const Moment& at) {
                               .insert({at.site.index(), caller_of(the_case, at), where.site.index(),
                                        static_cast<std::size_t>(option.move)})
                               .second;
-      if (crossed_left_ == 0 || (!is_new && crossed_left_ * 2 < options_.crossed)) {
+      if (!spend(crossed_left_, options_.crossed, is_new)) {
         ++totals_.crossed_left;
         continue;
       }
-      --crossed_left_;
       const Attempt attempt{
           .stage = Stage::crossed, .plan = {failure(at), Departure{.at = where, .take = option}}, .planned = 2};
       if (execute(the_case, attempt, nullptr) == nullptr) return;

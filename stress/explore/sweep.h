@@ -7,8 +7,8 @@
 //   crossed     beside the failure somebody else comes: at each point around it each other way to go on is taken
 //
 // Each run is judged like any other: by the specification during the run, by the audit after it, and by what is left
-// when everything was given back (P-FAULT-8). The visits of a run are found by asking: a case without departures and a
-// chooser that is interested in nothing is the run that nothing was done to.
+// when everything was given back (P-FAULT-8). The visits of a run are found by asking: a chooser that
+// follows the case's own schedule, and writes down where it is asked, makes the run that nothing was done to.
 //
 // Singles, recovery and persistent failures are exhaustive, but for operations that visit a site very often, one visit
 // like the other (client_add, a page at a time). Pairs and crossed runs have a budget; first come those of
@@ -78,7 +78,6 @@ struct SweepTotals {
   std::array<std::array<Cell, callers>, machine::site_count> cells{};  // of singles
 
   bool reached(machine::Site site) const;  // by any untouched run
-  bool fails(machine::Site site) const;    // some operation was refused because of it
 };
 
 class Sweep {

@@ -75,7 +75,6 @@ TEST(Sweep, EachVisitFailsOnce) {
   EXPECT_EQ(objects.recovered, 3u);
   EXPECT_EQ(objects.unrecovered + pages.unrecovered, 0u);
   EXPECT_TRUE(swept.totals.reached("slab.alloc"));
-  EXPECT_TRUE(swept.totals.fails("slab.alloc"));
   EXPECT_FALSE(swept.totals.reached("kstack.charge"));
 }
 
