@@ -66,7 +66,8 @@ bool SlabAllocator::boot(boot::Bank& bank) {
   return up_;
 }
 
-// NOLEAKTRACE: the only cache whose descriptors must lie on its slabs, because no other exists yet.
+// NOLEAKTRACE: the only cache whose descriptors must lie on its slabs, because no other exists yet. Of the machine's
+// checks it has the one for frees alone: kfree of an address in its slabs is noticed as in any other cache (10.8).
 void SlabAllocator::boot_cache_cache(boot::Bank& bank) {
   image_ = bank.take(KmemCache::bytes_for(cpus_), cache_line_bytes);
   cache_cache_ = new (image_) KmemCache;
@@ -75,6 +76,7 @@ void SlabAllocator::boot_cache_cache(boot::Bank& bank) {
                                 .flags = subject::SLAB_HWCACHE_ALIGN | subject::SLAB_NOLEAKTRACE};
   describe(*cache_cache_, spec, geometry_for(platform_, static_cast<std::uint32_t>(spec.size), 0, spec.flags).value(),
            image_base);
+  if ((letters_ & strict_checks) != 0) cache_cache_->checks = machine::debug_sanity;
   give_boot_arrays(*cache_cache_, bank);
   link(*cache_cache_);
 }

@@ -193,7 +193,7 @@ void SlabAllocator::release(KmemCache& cache) {
   for (unsigned node = 0; node != nodes_; ++node) free_list3(cache.nodelists[node]);
   const CacheHandle handle = cache.self;
   std::memset(&cache, 0, KmemCache::bytes_for(cpus_));  // host pointers, and `self`
-  free(*cache_cache_, handle);
+  free_object(*cache_cache_, handle);
 }
 
 }  // namespace memtorture::slab

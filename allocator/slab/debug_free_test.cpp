@@ -154,6 +154,21 @@ TEST(DebugFree, EitherCacheMaySeeThatItIsTheWrongOne) {
   }
 }
 
+TEST(DebugFree, NobodyFreesWithinTheStructsOfCaches) {
+  for_each_seeing("FK", [](DebugRig& rig, std::uint8_t) {
+    const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "c", .size = 100});
+    const std::uint64_t slab = cache & ~std::uint64_t{4095};
+    for (const std::uint64_t address : {slab, cache + 8}) {
+      rig.kernel.kfree(address);
+      EXPECT_EQ(rig.expect_one(ReportKind::object_invalid_free, address).cache, "kmem_cache");
+    }
+    EXPECT_EQ(rig.kernel.kmem_cache_destroy(cache), 0);
+    rig.kernel.kfree(cache);
+    EXPECT_EQ(rig.expect_one(ReportKind::object_double_free, cache).cache, "kmem_cache");
+    rig.check();
+  });
+}
+
 TEST(DebugFree, WhatIsNoObjectAtAllIsABadObjectAsEver) {
   for_each_seeing("FK", [](DebugRig& rig, std::uint8_t) {
     const CacheHandle cache = rig.kernel.kmem_cache_create({.name = "c", .size = 100});

@@ -173,6 +173,22 @@ Ruling Oracle::State::call_bucket_free(ContextState& state) {
   return surrender(state, *held, 0);
 }
 
+// May an object start there that the layer has for itself? Not in a slab of a caller's cache, not in front of the
+// structs of caches, whose slabs begin with a descriptor (10.4), and not between the places of what is known to lie in
+// the same block.
+bool Oracle::State::maybe_layers_own(const Ledger::Found& found, std::uint64_t address) {
+  const Object& block = ledger.object(found.entry.payload());
+  if (block.cache != 0) return caches[block.cache - 1].pooled;
+  const std::uint64_t base = machine::Ram::linear_base + (std::uint64_t{found.head} << shape.page_shift);
+  const std::uint64_t bytes = std::uint64_t{shape.page_bytes()} << found.order;
+  const auto is_in_block = [&](const CacheRecord& cache) { return cache.alive && cache.handle - base < bytes; };
+  if (std::ranges::any_of(caches, is_in_block)) return address != base;
+  const std::uint32_t index = objects.owner(base, bytes);
+  if (index == no_object || objects.piece(index).buffer == 0) return true;
+  const Piece& neighbour = objects.piece(index);
+  return static_cast<std::int64_t>(address - neighbour.address) % static_cast<std::int64_t>(neighbour.buffer) == 0;
+}
+
 // A page, or no memory at all: found out as long as no slab comes to lie there.
 Ruling Oracle::State::free_of_no_object(ContextState& state, std::uint64_t address) {
   const Pfn frame = frame_of(address);
@@ -180,7 +196,7 @@ Ruling Oracle::State::free_of_no_object(ContextState& state, std::uint64_t addre
   if (frame != machine::no_pfn && !geometry.reserved(frame)) {
     const Ledger::Found found = ledger.find(frame);
     if (found.entry.holds() == Holds::live && ledger.object(found.entry.payload()).layer) {
-      if (!watched(shape.slab_debug) || objects.at(address) != no_object)
+      if (!watched(shape.slab_debug) || objects.at(address) != no_object || maybe_layers_own(found, address))
         return fatal("object-invalid-free", frame, what);
       return noticed_free(state, "object-invalid-free", frame, what);
     }

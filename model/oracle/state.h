@@ -540,6 +540,7 @@ struct Oracle::State {
   Ruling call_bucket_free(ContextState&);
   Ruling no_block(ContextState&, std::uint64_t address, RuleId rule, std::string what);
   Ruling free_of_no_object(ContextState&, std::uint64_t address);
+  bool maybe_layers_own(const Ledger::Found&, std::uint64_t address);
   Ruling surrender(ContextState&, const Slot&, std::uint32_t cache);
   std::uint32_t owned(const Slot&) const;
   Ruling judge_object(const Event&, ContextState&);
