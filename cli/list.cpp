@@ -59,6 +59,7 @@ std::string_view parameter(program::CpuNumber) { return "CPU"; }
 std::string_view parameter(program::Frame) { return "FRAME"; }
 std::string_view parameter(program::Lock) { return "LOCK"; }
 std::string_view parameter(program::Client) { return "CLIENT"; }
+std::string_view parameter(program::Trait) { return "TRAIT"; }
 std::string_view parameter(program::Flaw) { return "FLAW"; }
 
 template <class Op>

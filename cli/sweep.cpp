@@ -36,7 +36,7 @@ struct Options {
   std::uint32_t visits = 12;
   std::uint64_t generate = 0, seed = 1, pairs = 100, crossed = 100;
   std::string out = "out/found";
-  bool no_persistent = false, no_recovery = false, json = false, all_sites = false;
+  bool no_persistent = false, no_recovery = false, forks = false, json = false, all_sites = false;
   Generator generator;
 };
 
@@ -145,7 +145,8 @@ void sweep_cases(Ledger& ledger, const Cases& cases, const Options& options) {
                                  .pairs = options.pairs,
                                  .crossed = options.crossed,
                                  .recovery = !options.no_recovery,
-                                 .persistent = !options.no_persistent};
+                                 .persistent = !options.no_persistent,
+                                 .forks = options.forks};
   sweeping.stop = interrupted;
   sweeping.before = [&](const Attempt& attempt) {
     ledger.attempt = attempt;
@@ -386,6 +387,8 @@ void add_sweep(Command& command) {
       .capture_default_str();
   verb.add_flag("--no-persistent", options->no_persistent, "No runs in which a site fails from some visit on");
   verb.add_flag("--no-recovery", options->no_recovery, "Do not ask again what was refused");
+  verb.add_flag("--fork", options->forks,
+                "Only single failures, and these as forks of one run: cheaper for long cases, dearer for short ones");
   verb.add_flag("--all-sites", options->all_sites, "Exit code 1 if a fault site is never reached");
   verb.add_option("-o,--out", options->out, "Folder for what is found")->type_name("DIR")->capture_default_str();
   verb.add_flag("--json", options->json, "Print one JSON document instead of the matrix");
@@ -398,7 +401,8 @@ void add_sweep(Command& command) {
       "Examples:\n"
       "  memtorture sweep corpus/cases --all-sites\n"
       "  memtorture sweep --generate 200 --seed 7 --no-crimes --no-faults\n"
-      "  memtorture sweep my.case --pairs 100000 --crossed 100000\n");
+      "  memtorture sweep my.case --pairs 100000 --crossed 100000\n"
+      "  memtorture sweep long.case --fork --visits 0\n");
   on_chosen(command, verb, options, act);
 }
 

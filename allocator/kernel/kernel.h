@@ -108,6 +108,12 @@ class Kernel final : public subject::Pages,
   std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override {
     return pages_.clients().drop(kind, pages);
   }
+  std::uint32_t client_touch(ClientKind kind, std::uint32_t pages) override {
+    return pages_.clients().touch(kind, pages);
+  }
+  bool set_process(std::uint32_t process, subject::ProcessTrait trait, std::int64_t value) override {
+    return pages_.clients().set_process(process, trait, value);
+  }
   void blemish(Pfn page, Blemish kind) override { pages_.blemish(page, kind); }
   bool register_shrinker(subject::Shrinker& shrinker) override { return pages_.register_shrinker(shrinker); }
   bool unregister_shrinker(subject::Shrinker& shrinker) override { return pages_.unregister_shrinker(shrinker); }

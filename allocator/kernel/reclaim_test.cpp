@@ -7,8 +7,10 @@ namespace memtorture::kernel {
 namespace {
 
 using machine::no_pfn;
+using machine::Pfn;
 using machine::ReportKind;
 using machine::StopReason;
+using page::Zone;
 using namespace subject;  // GFP names
 
 class NoDepartures final : public machine::Chooser {
@@ -106,6 +108,71 @@ TEST(Reclaim, InjectedStandstillFreesNothing) {
   EXPECT_EQ(rig.said.faults.size(), 1u);
 }
 
+// What was used lately goes last, but it goes.
+TEST(Reclaim, UsedPagesAreSparedForAsLongAsThereAreOthers) {
+  Rig rig("toy");
+  rig.alone([&] {
+    fill(rig, ClientKind::clean);
+    const auto pages = static_cast<std::uint32_t>(rig.kernel.client_pages(ClientKind::clean));
+    Pfn oldest = no_pfn;
+    for (const Zone& zone : rig.kernel.allocator().zones()) {
+      if (zone.kind == machine::ZoneKind::normal) oldest = zone.lru[0].inactive.last;
+    }
+    EXPECT_EQ(rig.kernel.client_touch(ClientKind::clean, pages / 2), pages / 2);
+    rig.kernel.alloc_pages(GFP_KERNEL | gfp_noretry | gfp_nowarn, 0);
+    EXPECT_EQ(rig.said.reclaimed, 32u);
+    EXPECT_NE(rig.kernel.page(oldest).flags & pg_lru, 0u);
+    while (rig.kernel.client_pages(ClientKind::clean) != 0) {
+      const unsigned before = rig.said.reclaimed;
+      rig.kernel.client_touch(ClientKind::clean, 100'000);
+      rig.kernel.alloc_pages(GFP_KERNEL | gfp_noretry | gfp_nowarn, 0);
+      if (rig.said.reclaimed == before) break;
+    }
+  });
+  EXPECT_EQ(rig.said.killed, 0u);
+}
+
+TEST(Reclaim, EvenTheLastPageIsFound) {
+  for (const ClientKind kind : {ClientKind::clean, ClientKind::dirty, ClientKind::anon}) {
+    for (const std::uint32_t pages : {1u, 2u, 3u, 31u, 33u}) {
+      Rig rig("toy");
+      rig.alone([&] {
+        rig.kernel.client_add(kind, pages, GFP_KERNEL);
+        while (rig.kernel.alloc_pages(GFP_ATOMIC | gfp_nowarn, 0) != no_pfn) {
+        }
+        EXPECT_EQ(rig.kernel.client_touch(kind, pages), pages);
+        rig.kernel.alloc_pages(GFP_KERNEL | gfp_noretry | gfp_nowarn, 0);
+        EXPECT_EQ(rig.said.reclaimed, std::min(pages, 32u));
+      });
+    }
+  }
+}
+
+// 64 pages that a device takes its time with: nothing is freed before it is done, and the round waits for that.
+TEST(Reclaim, ASlowDeviceIsWaitedFor) {
+  for (const ClientKind kind : {ClientKind::dirty, ClientKind::anon}) {
+    Rig rig(machine::shape_named("toy").value(), {{.site = "reclaim.slow"}});
+    EXPECT_EQ(run_task(rig,
+                       [&] {
+                         rig.kernel.client_add(kind, 64, GFP_KERNEL);
+                         while (rig.kernel.alloc_pages(GFP_ATOMIC | gfp_nowarn, 0) != no_pfn) {
+                         }
+                         const machine::Jiffies before = machine::jiffies_now();
+                         EXPECT_NE(rig.kernel.alloc_pages(GFP_KERNEL, 0), no_pfn);
+                         EXPECT_GE(machine::jiffies_now() - before, rig.kernel.machine().shape().hz / 10u);
+                       })
+                  .reason,
+              StopReason::finished);
+    EXPECT_GE(rig.said.writing, 32u);
+    EXPECT_GE(rig.said.written, 32u);
+    EXPECT_EQ(rig.said.killed, 0u);
+    EXPECT_TRUE(rig.said.reports.empty());
+    rig.alone([&] { rig.kernel.client_drop(ClientKind::clean, 100); });
+    rig.alone([&] { rig.kernel.client_drop(kind, 100); });
+    EXPECT_EQ(rig.said.released, 64u) << "what is being written can be dropped, too";
+  }
+}
+
 TEST(Retry, HighOrdersMayFailAndSayWhy) {
   Rig rig("toy");
   rig.alone([&] {
@@ -114,6 +181,14 @@ TEST(Retry, HighOrdersMayFailAndSayWhy) {
   });
   EXPECT_EQ(rig.said.count(ReportKind::allocation_failure), 1u);
   EXPECT_EQ(rig.said.reclaims.size(), 1u);
+  const std::span<const ZoneInfo> zones = rig.kernel.zones();
+  ASSERT_EQ(rig.said.shown.size(), zones.size()) << "9.7: the report shows the zones";
+  for (std::size_t i = 0; i != zones.size(); ++i) {
+    EXPECT_EQ(rig.said.shown[i].zone, i);
+    EXPECT_EQ(rig.said.shown[i].free, zones[i].nr_free_pages);
+    EXPECT_EQ(rig.said.shown[i].min, zones[i].mark_min);
+    EXPECT_EQ(rig.said.shown[i].high, zones[i].mark_high);
+  }
 }
 
 TEST(Retry, RepeatGoesOnUntilItsOrderIsReclaimed) {
@@ -167,6 +242,90 @@ TEST(Oom, KillsTheLargestProcessAndGoesOn) {  // 9.5
   EXPECT_EQ(rig.said.killed, 2000u);
   EXPECT_EQ(rig.said.count(ReportKind::oom_kill), 1u);
   EXPECT_EQ(rig.said.reports.size(), 1u);
+  EXPECT_EQ(rig.kernel.client_pages(ClientKind::process), 1000u);
+}
+
+// Three processes of 1000, 900 and 100 pages: who dies, and who then.
+TEST(Oom, ChoosesByBadness) {
+  using enum ProcessTrait;
+  struct Said {
+    std::uint32_t process;
+    ProcessTrait trait;
+    std::int64_t value;
+  };
+  struct Row {
+    std::vector<Said> said;
+    unsigned victim;
+  };
+  const Row rows[] = {
+      {{}, 0},
+      {{{0, oom_adj, -17}}, 1},
+      {{{0, oom_adj, -17}, {1, oom_adj, -17}}, 2},
+      {{{0, oom_adj, -1}}, 1},
+      {{{2, oom_adj, 4}}, 2},                    // 1600 points
+      {{{1, nice, 1}}, 1},                       // 1800
+      {{{1, nice, -5}}, 0},                      // nothing is taken off for that
+      {{{0, caps, 1}}, 1},                       // 250
+      {{{0, cpu_seconds, 32}}, 1},               // 500
+      {{{0, cpu_seconds, 31}}, 0},               // 1000: the root of 3 is 1
+      {{{0, run_seconds, 16 * 1024}}, 1},        // 500
+      {{{0, run_seconds, 15 * 1024}}, 0},        // the fourth root of 15 is 1
+      {{{2, parent, 1}}, 0},                     // 951
+      {{{2, parent, 1}, {1, nice, 1}}, 2},       // 1902, and its child goes first
+      {{{0, parent, 1}}, 0},                     // 1401: the child
+      {{{2, parent, 0}, {2, oom_adj, -17}}, 0},  // a child that may not be killed
+      {{{0, caps, 3}, {1, caps, 3}, {2, nice, 1}}, 2},
+  };
+  for (std::size_t i = 0; i != std::size(rows); ++i) {
+    Rig rig("toy");
+    EXPECT_EQ(run_task(rig,
+                       [&] {
+                         for (const std::uint32_t pages : {1000u, 900u, 100u})
+                           rig.kernel.client_add(ClientKind::process, pages, GFP_ATOMIC);
+                         for (const Said& said : rows[i].said)
+                           EXPECT_TRUE(rig.kernel.set_process(said.process, said.trait, said.value));
+                         while (rig.kernel.alloc_pages(GFP_ATOMIC | gfp_nowarn, 0) != no_pfn) {
+                         }
+                         EXPECT_NE(rig.kernel.alloc_pages(GFP_KERNEL, 0), no_pfn);
+                       })
+                  .reason,
+              StopReason::finished);
+    EXPECT_EQ(rig.said.victims, std::vector<unsigned>{rows[i].victim}) << "row " << i;
+  }
+}
+
+TEST(Oom, WhatIsNoTraitIsRefused) {
+  using enum ProcessTrait;
+  Rig rig("toy");
+  rig.alone([&] {
+    EXPECT_FALSE(rig.kernel.set_process(8, nice, 0));
+    EXPECT_FALSE(rig.kernel.set_process(0, nice, 20));
+    EXPECT_FALSE(rig.kernel.set_process(0, oom_adj, -18));
+    EXPECT_FALSE(rig.kernel.set_process(0, oom_adj, 16));
+    EXPECT_FALSE(rig.kernel.set_process(0, caps, 4));
+    EXPECT_FALSE(rig.kernel.set_process(0, parent, 8));
+    EXPECT_FALSE(rig.kernel.set_process(0, run_seconds, -1));
+    EXPECT_TRUE(rig.kernel.set_process(7, parent, -1));
+  });
+}
+
+// The victim goes a tenth of a second after it was killed; nobody else is killed in the meantime.
+TEST(Oom, WaitsForASlowVictim) {
+  Rig rig(machine::shape_named("toy").value(), {{.site = "oom.exit"}});
+  EXPECT_EQ(run_task(rig,
+                     [&] {
+                       rig.kernel.client_add(ClientKind::process, 1000, GFP_ATOMIC);
+                       rig.kernel.client_add(ClientKind::process, 2000, GFP_ATOMIC);
+                       while (rig.kernel.alloc_pages(GFP_ATOMIC | gfp_nowarn, 0) != no_pfn) {
+                       }
+                       const machine::Jiffies before = machine::jiffies_now();
+                       EXPECT_NE(rig.kernel.alloc_pages(GFP_KERNEL, 0), no_pfn);
+                       EXPECT_GE(machine::jiffies_now() - before, rig.kernel.machine().shape().hz / 10u);
+                     })
+                .reason,
+            StopReason::finished);
+  EXPECT_EQ(rig.said.victims, std::vector<unsigned>{1});
+  EXPECT_EQ(rig.said.released, 2000u);
   EXPECT_EQ(rig.kernel.client_pages(ClientKind::process), 1000u);
 }
 

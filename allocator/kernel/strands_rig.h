@@ -52,7 +52,7 @@ class Tally final : public subject::PagesTrace, public machine::Witness {
   void parked(Pfn, unsigned) override {}
   void refilled(Pfn, unsigned) override {}
   void drained(Pfn, unsigned) override {}
-  void client_granted(ClientKind, Pfn) override {}
+  void client_granted(ClientKind, Pfn, unsigned) override {}
   void client_released(ClientKind, Pfn) override {}
   void reclaim_began(gfp_t) override {}
   void reclaim_ended(std::uint32_t) override {}

@@ -24,7 +24,7 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   void parked(Pfn, unsigned) override { ++parked_pages; }
   void refilled(Pfn, unsigned) override { ++refilled_pages; }
   void drained(Pfn, unsigned) override { ++drained_pages; }
-  void client_granted(ClientKind, Pfn) override { ++granted; }
+  void client_granted(ClientKind, Pfn, unsigned) override { ++granted; }
   void client_released(ClientKind, Pfn) override { ++released; }
   void reclaim_began(gfp_t gfp) override { reclaims.push_back(gfp); }
   void reclaim_ended(std::uint32_t freed) override { reclaimed += freed; }
@@ -32,13 +32,23 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   void io_started() override { ++ios; }
   void fs_called() override { ++fs_calls; }
   void fault_fired(machine::Site site) override { faults.push_back(site); }
+  void oom_chose(unsigned process) override { victims.push_back(process); }
   void oom_killed(std::uint32_t pages) override { killed += pages; }
+  void client_writing(Pfn) override { ++writing; }
+  void client_written(Pfn) override { ++written; }
+  void zone_shown(unsigned zone, std::uint64_t free, std::uint64_t min, std::uint64_t low,
+                  std::uint64_t high) override {
+    shown.push_back({zone, free, min, low, high});
+  }
   void layer_requests(gfp_t gfp, unsigned order, int nid, std::uint64_t) override {
     requests.push_back({gfp, order, nid});
   }
   void layer_granted(Pfn pfn) override { requests.back().granted = pfn; }
   void layer_releases(Pfn pfn, unsigned order) override { releases.emplace_back(pfn, order); }
 
+  struct Shown {
+    std::uint64_t zone, free, min, low, high;
+  };
   struct LayerRequest {  // of the object layers to the page layer
     gfp_t gfp;
     unsigned order;
@@ -57,6 +67,9 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   std::vector<machine::Site> faults;
   std::vector<LayerRequest> requests;
   std::vector<std::pair<Pfn, unsigned>> releases;
+  std::vector<unsigned> victims;
+  std::vector<Shown> shown;
+  unsigned writing = 0, written = 0;
   unsigned sleeps = 0, parked_pages = 0, refilled_pages = 0, drained_pages = 0, granted = 0, released = 0;
   unsigned reclaimed = 0, kswapd_wakes = 0, ios = 0, fs_calls = 0, killed = 0;
 };

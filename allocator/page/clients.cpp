@@ -15,12 +15,15 @@ void Clients::boot() {
   for (Process& process : process_) {
     process.list = {};
     process.pages.set(0);
+    process.traits = {};
+    process.dying = false;
+    process.exits_at = 0;
   }
   for (Counter& held : held_) held.set(0);
 }
 
 std::uint32_t Clients::add(ClientKind kind, std::uint32_t pages, gfp_t gfp) {
-  Process* const process = kind == ClientKind::process ? &process_to_grow() : nullptr;
+  const unsigned process = kind == ClientKind::process ? process_to_grow() : 0;
   for (std::uint32_t added = 0; added != pages; ++added) {
     const Pfn pfn = pages_.alloc_pages(gfp, 0);
     if (pfn == no_pfn) return added;
@@ -30,27 +33,55 @@ std::uint32_t Clients::add(ClientKind kind, std::uint32_t pages, gfp_t gfp) {
 }
 
 // The page becomes reclaimable here, so the harness hears first that it is the client's.
-void Clients::link(ClientKind kind, Process* process, Pfn pfn) {
+void Clients::link(ClientKind kind, unsigned process, Pfn pfn) {
   Masked masked;
   Held held(lock_, masked, "reclaim.page", "reclaim.page");
-  pages_.trace().client_granted(kind, pfn);
+  pages_.trace().client_granted(kind, pfn, process);
   Page& page = pages_.map()[pfn];
-  page.set_flags(page.flags() | subject::pg_lru);
-  PfnList& list = process != nullptr ? process->list : pages_.zone_of(pfn).client[static_cast<unsigned>(kind)];
-  list.push_front(pages_.map(), pfn);
-  if (process != nullptr) process->pages.add(1);
-  held_[static_cast<unsigned>(kind)].add(1);
+  held_[index(kind)].add(1);
+  if (kind == ClientKind::process) {
+    page.set_flags(page.flags() | subject::pg_lru);
+    process_[process].list.push_front(pages_.map(), pfn);
+    process_[process].pages.add(1);
+    return;
+  }
+  Lru& lru = pages_.zone_of(pfn).lru[index(kind)];
+  const bool active = kind == ClientKind::anon;
+  page.set_flags(page.flags() | subject::pg_lru | (active ? pg_active : 0));
+  (active ? lru.active : lru.inactive).push_front(pages_.map(), pfn);
+  (active ? lru.active_pages : lru.inactive_pages).add(1);
 }
 
-// Takes the oldest page off a list; no_pfn when it is empty.
-Pfn Clients::isolate(ClientKind kind, PfnList& list, Process* process) {
-  Masked masked;
-  Held held(lock_, masked, "reclaim.page", "reclaim.page");
+// The caller holds the lock. No flag that reclaim keeps for itself survives.
+Pfn Clients::take_last(Lru&, PfnList& list, Counter& count, ClientKind kind) {
   const Pfn pfn = list.last;
   if (pfn == no_pfn) return no_pfn;
   list.remove(pages_.map(), pfn);
-  if (process != nullptr) process->pages.sub(1);
-  held_[static_cast<unsigned>(kind)].sub(1);
+  count.sub(1);
+  held_[index(kind)].sub(1);
+  Page& page = pages_.map()[pfn];
+  page.set_flags(page.flags() & ~(pg_active | pg_referenced));
+  return pfn;
+}
+
+// Takes the page off its list that was not used for longest; no_pfn when there is none.
+Pfn Clients::isolate(Lru& lru, ClientKind kind) {
+  Masked masked;
+  Held held(lock_, masked, "reclaim.page", "reclaim.page");
+  Pfn pfn = take_last(lru, lru.inactive, lru.inactive_pages, kind);
+  if (pfn == no_pfn) pfn = take_last(lru, lru.active, lru.active_pages, kind);
+  if (pfn == no_pfn) pfn = take_last(lru, lru.writeback, lru.writeback_pages, kind);
+  return pfn;
+}
+
+Pfn Clients::isolate(Process& process) {
+  Masked masked;
+  Held held(lock_, masked, "reclaim.page", "reclaim.page");
+  const Pfn pfn = process.list.last;
+  if (pfn == no_pfn) return no_pfn;
+  process.list.remove(pages_.map(), pfn);
+  process.pages.sub(1);
+  held_[index(ClientKind::process)].sub(1);
   return pfn;
 }
 
@@ -62,55 +93,39 @@ void Clients::release(ClientKind kind, Pfn pfn) {
   pages_.free_pages_of(pfn, 0);
 }
 
-std::uint32_t Clients::shrink(Zone& zone, ClientKind kind, std::uint32_t target) {
-  PfnList& list = zone.client[static_cast<unsigned>(kind)];
-  std::uint32_t freed = 0;
-  while (freed != target) {
-    if (pages(kind) == 0) break;
-    const Pfn pfn = isolate(kind, list, nullptr);
-    if (pfn == no_pfn) break;
-    if (kind == ClientKind::dirty) pages_.trace().fs_called();
-    if (kind == ClientKind::anon) pages_.trace().io_started();
-    release(kind, pfn);
-    ++freed;
-  }
-  return freed;
-}
-
 std::uint32_t Clients::drop(ClientKind kind, std::uint32_t pages) {
   if (pages_.reject_nmi(0, 0, no_pfn)) return 0;
   std::uint32_t dropped = 0;
-  const auto take_from = [&](PfnList& list, Process* process) {
+  const auto drop_all = [&](auto take) {
     for (; dropped != pages; ++dropped) {
-      const Pfn pfn = isolate(kind, list, process);
+      const Pfn pfn = take();
       if (pfn == no_pfn) return;
       release(kind, pfn);
     }
   };
   if (kind == ClientKind::process) {
-    for (Process& process : process_) take_from(process.list, &process);
+    for (Process& process : process_) drop_all([&] { return isolate(process); });
   } else {
-    for (Zone& zone : pages_.zones()) take_from(zone.client[static_cast<unsigned>(kind)], nullptr);
+    for (Zone& zone : pages_.zones()) drop_all([&] { return isolate(zone.lru[index(kind)], kind); });
   }
   return dropped;
 }
 
-Clients::Process& Clients::process_to_grow() {
-  return *std::ranges::min_element(process_, {}, [](const Process& p) { return p.pages.get(); });
-}
-
-Clients::Process* Clients::largest() {
-  Process* const process = std::ranges::max_element(process_, {}, [](const Process& p) { return p.pages.get(); });
-  return process->pages.get() == 0 ? nullptr : process;
-}
-
-std::uint32_t Clients::kill_largest() {
-  Process* const victim = largest();
-  if (victim == nullptr) return 0;
-  std::uint32_t freed = 0;
-  for (Pfn pfn; (pfn = isolate(ClientKind::process, victim->list, victim)) != no_pfn; ++freed)
-    release(ClientKind::process, pfn);
-  return freed;
+std::uint32_t Clients::touch(ClientKind kind, std::uint32_t pages) {
+  if (pages_.reject_nmi(0, 0, no_pfn) || kind == ClientKind::process) return 0;
+  std::uint32_t touched = 0;
+  Masked masked;
+  Held held(lock_, masked, "reclaim.page", "reclaim.page");
+  const auto use = [&](const PfnList& list) {
+    for (Pfn pfn = list.last; pfn != no_pfn && touched != pages; pfn = pages_.map()[pfn].prev, ++touched) {
+      Page& page = pages_.map()[pfn];
+      page.set_flags(page.flags() | pg_referenced);
+    }
+  };
+  for (Zone& zone : pages_.zones()) use(zone.lru[index(kind)].inactive);
+  for (Zone& zone : pages_.zones()) use(zone.lru[index(kind)].active);
+  for (Zone& zone : pages_.zones()) use(zone.lru[index(kind)].writeback);
+  return touched;
 }
 
 }  // namespace memtorture::page

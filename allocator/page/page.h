@@ -28,9 +28,11 @@ using machine::Pfn;
 using subject::gfp_t;
 
 // Bits of Page::flags beyond subject::PageFlag; not shown to the harness.
-inline constexpr std::uint32_t pg_poisoned = 1u << 16;  // free and filled with poison_byte
-inline constexpr std::uint32_t pg_pcp = 1u << 17;       // on a per-CPU list
-inline constexpr std::uint32_t pg_internal = pg_poisoned | pg_pcp;
+inline constexpr std::uint32_t pg_poisoned = 1u << 16;    // free and filled with poison_byte
+inline constexpr std::uint32_t pg_pcp = 1u << 17;         // on a per-CPU list
+inline constexpr std::uint32_t pg_referenced = 1u << 18;  // used since reclaim last looked
+inline constexpr std::uint32_t pg_active = 1u << 19;      // on an active list
+inline constexpr std::uint32_t pg_internal = pg_poisoned | pg_pcp | pg_referenced | pg_active;
 
 struct Page {
   std::uint32_t generation;  // the run that this descriptor is valid for (mem_map.h)

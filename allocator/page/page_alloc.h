@@ -3,8 +3,9 @@
 //   alloc.cpp      entry checks, the pass over a zonelist, preparing a block
 //   slow_path.cpp  what happens when the first pass finds nothing: kswapd, reserves, reclaim, retry, OOM
 //   free.cpp       references, freeing, bad pages            pcp.cpp      per-CPU lists
-//   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd, OOM killer
-//   clients.cpp    who holds reclaimable pages                setup.cpp    boot, watermarks
+//   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd
+//   clients.cpp    who holds reclaimable pages                lru.cpp      the lists that they are on
+//   oom.cpp        the OOM killer                             setup.cpp    boot, watermarks
 //   slab_mark.cpp  pages of a slab
 //
 // Locks, outermost first: Pcp::lock > Zone::lock; Clients::lock alone. All are taken with interrupts off, none is held
@@ -120,16 +121,22 @@ class PageAllocator {
   Verdict after_reclaim(const Request& request, std::uint32_t freed, std::uint64_t reclaimed_total, Pfn& pfn);
   Verdict may_oom(const Request& request, Pfn& pfn);
   Pfn nopage(const Request& request);
+  void show_zones();
 
   // reclaim.cpp
   std::uint32_t try_to_free_pages(const Request& request);
-  std::uint32_t shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target);
+  std::uint32_t shrink_zones(std::span<const std::uint8_t> zones, gfp_t gfp, unsigned priority, std::uint32_t target);
+  std::uint32_t shrink_zone(Zone& zone, gfp_t gfp, unsigned priority, std::uint32_t target);
+  bool is_writing(std::span<const std::uint8_t> zones) const;
+  machine::Jiffies congestion_jiffies() const { return machine_->shape().hz / 10; }
   std::uint32_t shrink_slab(gfp_t gfp, std::uint32_t target);
   void unlist(subject::Shrinker& shrinker);
   void wake_all_kswapd(const Request& request);
   void wakeup_kswapd(unsigned nid, unsigned order);
   static void kswapd(void* node);
   void balance(Node& node);
+
+  // oom.cpp
   void out_of_memory(const Request& request);
 
   // free.cpp

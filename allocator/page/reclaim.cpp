@@ -1,4 +1,4 @@
-// Getting pages back: direct reclaim, kswapd, the OOM killer (domain.md 9.3, 9.5, 9.6).
+// Getting pages back: direct reclaim and kswapd (domain.md 9.3, 9.6). Whose pages they are: clients.h.
 //
 // What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
 // __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and
@@ -6,7 +6,19 @@
 // Clients come first; what they leave of the batch other layers are asked for (subject::Shrinker), who need nothing for
 // it.
 //
-// Not modelled: LRU ageing, priorities, writeback that takes time. A round frees up to reclaim_batch pages at once.
+// A write that a device does at once frees the page at once. One that takes its time (reclaim.slow) leaves the page
+// with its client, clean when the device is done; direct reclaim waits for that, which is all the throttling that there
+// is (K26: congestion_wait; K61's throttle_direct_reclaim is not modelled).
+//
+// Departures from K26, none of which can refuse more. Slabs come when the lists gave too little, not at each priority;
+// K26's lists of less than 32 pages are not looked at before enough looks have added up; and its last look spares what
+// was used, so that a round may find nothing beside pages that it could have had.
+//
+// Not modelled: references by page tables, the ratio of file to anonymous pages, lumpy reclaim, zones that are
+// given up as unreclaimable, shrink_slab's arithmetic.
+#include <algorithm>
+#include <optional>
+
 #include "allocator/page/page_alloc.h"
 
 namespace memtorture::page {
@@ -14,6 +26,13 @@ namespace memtorture::page {
 using machine::point;
 using subject::ClientKind;
 
+namespace {
+
+constexpr unsigned def_priority = 12;  // DEF_PRIORITY: the first look is at a 4096th of each list
+
+}  // namespace
+
+// Priorities from 12 down to 0: ever larger parts of the lists, until a batch is free.
 std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
   machine::cond_resched();
   point("reclaim.enter");
@@ -22,8 +41,12 @@ std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
   trace_->reclaim_began(request.gfp);
   std::uint32_t freed = 0;
   if (!faults_->should_fail("reclaim.progress", reclaim_batch, request.gfp, request.order)) {
-    for (const std::uint8_t index : request.zonelist->all()) {
-      if (freed < reclaim_batch) freed += shrink_zone(zones_[index], request.gfp, reclaim_batch - freed);
+    const std::span<const std::uint8_t> zones = request.zonelist->all();
+    for (unsigned priority = def_priority + 1; priority-- != 0 && freed < reclaim_batch;) {
+      freed += shrink_zones(zones, request.gfp, priority, reclaim_batch - freed);
+      if (freed >= reclaim_batch || !is_writing(zones)) continue;
+      machine::sleep_jiffies(congestion_jiffies());
+      if (priority == 0) freed += shrink_zones(zones, request.gfp, 0, reclaim_batch - freed);
     }
     if (freed < reclaim_batch) freed += shrink_slab(request.gfp, reclaim_batch - freed);
   }
@@ -32,14 +55,41 @@ std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
   return freed;
 }
 
-std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, std::uint32_t target) {
-  std::uint32_t freed = clients_.shrink(zone, ClientKind::clean, target);
-  const auto write = [&](ClientKind kind, machine::Site device) {
-    if (freed == target || clients_.pages(kind) == 0 || faults_->should_fail(device, target - freed, gfp, 0)) return;
-    freed += clients_.shrink(zone, kind, target - freed);
+std::uint32_t PageAllocator::shrink_zones(std::span<const std::uint8_t> zones, gfp_t gfp, unsigned priority,
+                                          std::uint32_t target) {
+  std::uint32_t freed = 0;
+  for (const std::uint8_t index : zones) {
+    if (freed < target) freed += shrink_zone(zones_[index], gfp, priority, target - freed);
+  }
+  return freed;
+}
+
+bool PageAllocator::is_writing(std::span<const std::uint8_t> zones) const {
+  return std::ranges::any_of(zones, [&](std::uint8_t index) {
+    return std::ranges::any_of(zones_[index].lru, [](const Lru& lru) { return lru.writeback_pages.get() != 0; });
+  });
+}
+
+// The part of the lists of one zone that is due at this priority, and of it no more than is wanted.
+std::uint32_t PageAllocator::shrink_zone(Zone& zone, gfp_t gfp, unsigned priority, std::uint32_t target) {
+  clients_.end_writeback(zone);
+  std::uint32_t freed = 0;
+  const auto take = [&](ClientKind kind, std::optional<machine::Site> device) {
+    Lru& lru = zone.lru[static_cast<unsigned>(kind)];
+    const std::uint64_t active = lru.active_pages.get();
+    if (priority == 0 || active > lru.inactive_pages.get()) clients_.shrink_active(zone, kind, active >> priority);
+    const std::uint64_t scan = std::min<std::uint64_t>(lru.inactive_pages.get() >> priority, target - freed);
+    if (scan == 0) return;
+    if (device) {
+      if (faults_->should_fail(*device, scan, gfp, 0)) return;
+      if (faults_->should_fail("reclaim.slow", scan, gfp, 0))
+        return clients_.write_slowly(zone, kind, scan, machine::jiffies_now() + congestion_jiffies());
+    }
+    freed += clients_.shrink_inactive(zone, kind, scan, priority == 0 ? Clients::Spare::nothing : Clients::Spare::used);
   };
-  if ((gfp & subject::gfp_fs) != 0) write(ClientKind::dirty, "reclaim.writeback");
-  if ((gfp & subject::gfp_io) != 0) write(ClientKind::anon, "reclaim.swap");
+  take(ClientKind::clean, std::nullopt);
+  if ((gfp & subject::gfp_fs) != 0) take(ClientKind::dirty, "reclaim.writeback");
+  if ((gfp & subject::gfp_io) != 0) take(ClientKind::anon, "reclaim.swap");
   return freed;
 }
 
@@ -119,7 +169,8 @@ void PageAllocator::kswapd(void* arg) {
 }
 
 // Every zone of the node to HIGH, for the largest order asked for; gives up on a zone when a round frees nothing. Slabs
-// come after clients of the zone, wherever they lie: a cache may have pages of every zone.
+// come after clients of the zone, wherever they lie: a cache may have pages of every zone. It waits for no device: what
+// that is done with by then is for the next time.
 void PageAllocator::balance(Node& node) {
   const unsigned order = node.kswapd_order.exchange(0, std::memory_order_relaxed);
   for (Zone& zone : zones()) {
@@ -127,20 +178,12 @@ void PageAllocator::balance(Node& node) {
     point("kswapd.balance");
     while (!zone_watermark_ok(zone, order, Mark::high, ZoneKind::dma, 0)) {
       if (faults_->should_fail("reclaim.progress", reclaim_batch, subject::GFP_KERNEL, order)) break;
-      if (shrink_zone(zone, subject::GFP_KERNEL, reclaim_batch) == 0 &&
-          shrink_slab(subject::GFP_KERNEL, reclaim_batch) == 0)
-        break;
+      std::uint32_t freed = 0;
+      for (unsigned priority = def_priority + 1; priority-- != 0 && freed < reclaim_batch;)
+        freed += shrink_zone(zone, subject::GFP_KERNEL, priority, reclaim_batch - freed);
+      if (freed == 0 && shrink_slab(subject::GFP_KERNEL, reclaim_batch) == 0) break;
     }
   }
-}
-
-void PageAllocator::out_of_memory(const Request& request) {
-  point("oom.kill");
-  const std::uint32_t pages = clients_.kill_largest();
-  if (pages == 0) machine::panic(machine::PanicKind::out_of_memory);
-  trace_->oom_killed(pages);
-  machine::report(
-      {.kind = machine::ReportKind::oom_kill, .order = static_cast<std::uint8_t>(request.order), .gfp = request.given});
 }
 
 }  // namespace memtorture::page

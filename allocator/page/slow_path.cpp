@@ -116,8 +116,17 @@ Pfn PageAllocator::nopage(const Request& request) {
     report({.kind = ReportKind::allocation_failure,
             .order = static_cast<std::uint8_t>(request.order),
             .gfp = request.given});
+    show_zones();
   }
   return no_pfn;
+}
+
+// K26: show_mem.
+void PageAllocator::show_zones() {
+  for (const Zone& zone : zones()) {
+    const auto mark = [&](Mark which) { return zone.mark[static_cast<unsigned>(which)].get(); };
+    trace_->zone_shown(zone.index, zone.nr_free_pages.get(), mark(Mark::min), mark(Mark::low), mark(Mark::high));
+  }
 }
 
 }  // namespace memtorture::page

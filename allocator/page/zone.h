@@ -62,6 +62,14 @@ struct alignas(64) Pcp {
   NumaStat numa;
 };
 
+// Pages of one kind that reclaim may take: those that were not used lately, those that were, and those that are being
+// written. The oldest are at the back.
+struct Lru {
+  PfnList inactive, active, writeback;
+  Counter inactive_pages, active_pages, writeback_pages;
+  std::uint64_t written_at = 0;  // jiffies: when the device is done with all that are being written
+};
+
 enum class Mark : std::uint8_t { min, low, high };
 
 struct Zone {
@@ -80,7 +88,7 @@ struct Zone {
   Counter mark[3];  // by Mark
   Counter lowmem_reserve[zone_kinds];
   Pcp* pcp = nullptr;  // by CPU
-  PfnList client[3];   // reclaimable pages by subject::ClientKind; protected by the clients' lock
+  Lru lru[3];          // reclaimable pages by subject::ClientKind; protected by the clients' lock
 
   unsigned order_top() const { return orders - 1u; }
 };

@@ -45,6 +45,10 @@ class ForwardingPages : public Pages {
     return inner_.client_add(kind, pages, gfp);
   }
   std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) override { return inner_.client_drop(kind, pages); }
+  std::uint32_t client_touch(ClientKind kind, std::uint32_t pages) override { return inner_.client_touch(kind, pages); }
+  bool set_process(std::uint32_t process, ProcessTrait trait, std::int64_t value) override {
+    return inner_.set_process(process, trait, value);
+  }
   void blemish(Pfn page, Blemish kind) override { inner_.blemish(page, kind); }
   bool register_shrinker(Shrinker& shrinker) override { return inner_.register_shrinker(shrinker); }
   bool unregister_shrinker(Shrinker& shrinker) override { return inner_.unregister_shrinker(shrinker); }

@@ -31,6 +31,32 @@ enum class ClientKind : std::uint8_t {
 inline constexpr std::string_view client_names[] = {"clean", "dirty", "anon", "process"};
 inline constexpr unsigned client_kinds = std::size(client_names);
 
+// Processes are numbered; each has the memory that it was given, and what the OOM killer asks about it (domain.md 9.5).
+inline constexpr unsigned processes_max = 8;
+enum class ProcessTrait : std::uint8_t {
+  oom_adj,      // -17 (never a victim) to 15
+  nice,         // -20 to 19
+  cpu_seconds,  // of CPU time used, at least 0
+  run_seconds,  // since it was started, at least 0
+  caps,         // 1: may administer; 2: may do raw I/O; 3: both
+  parent,       // number of the process that started it, or -1; its own: -1
+};
+inline constexpr std::string_view trait_names[] = {"oom_adj", "nice", "cpu_seconds", "run_seconds", "caps", "parent"};
+inline constexpr unsigned process_traits = std::size(trait_names);
+struct ProcessTraits {
+  std::int32_t value[process_traits] = {0, 0, 0, 0, 0, -1};
+  std::int32_t operator[](ProcessTrait trait) const { return value[static_cast<unsigned>(trait)]; }
+};
+constexpr bool is_trait_value(ProcessTrait trait, std::int64_t value) {
+  switch (trait) {
+    case ProcessTrait::oom_adj: return value >= -17 && value <= 15;
+    case ProcessTrait::nice: return value >= -20 && value <= 19;
+    case ProcessTrait::caps: return value >= 0 && value <= 3;
+    case ProcessTrait::parent: return value >= -1 && value < static_cast<int>(processes_max);
+    default: return value >= 0 && value <= 0x7fffffff;
+  }
+}
+
 // What can give memory back when it is short (K26: struct shrinker, domain.md 9.3). It is called by direct reclaim and
 // by kswapd, in process context, under no lock but that of the list (for reading), with PF_MEMALLOC set and with the
 // flags of the request that is served. With __GFP_FS it may wait for locks of its owner's; without, whoever waits for
@@ -75,6 +101,12 @@ class Pages {
   // Clients: allocate one page at a time with gfp and hold it as `kind`; returns pages really added.
   virtual std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) = 0;
   virtual std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) = 0;
+  // Clients use so many of their pages of a kind, those first that they have not used for longest: reclaim shall rather
+  // take others. Returns pages used; of processes none.
+  virtual std::uint32_t client_touch(ClientKind kind, std::uint32_t pages) = 0;
+  // False: there is no such process or value, nothing has changed. Traits survive the end of a process: they are the
+  // number's.
+  virtual bool set_process(std::uint32_t process, ProcessTrait trait, std::int64_t value) = 0;
   virtual void blemish(Pfn page, Blemish kind) = 0;
   // Sleepable process context, not from within a shrinker. The record is the subject's until it is unregistered, or the
   // next boot. False: the caller may not sleep, and would have to; nothing has changed. Registered twice, or not at
@@ -140,7 +172,12 @@ class PagesTrace {
   virtual void parked(Pfn page, unsigned cpu) = 0;    // a freed page went on cpu's list instead of the buddy lists
   virtual void refilled(Pfn page, unsigned cpu) = 0;  // buddy lists -> cpu's list
   virtual void drained(Pfn page, unsigned cpu) = 0;   // cpu's list -> buddy lists
-  virtual void client_granted(ClientKind kind, Pfn page) = 0;  // after alloc_pages returned it to the client
+  // After alloc_pages returned it to the client. process: whose it is, if it is a process's; else 0.
+  virtual void client_granted(ClientKind kind, Pfn page, unsigned process) = 0;
+  // A device begins to write a dirty or anonymous page, and is not done at once; it is done: the page is clean from now
+  // on. In between it stays its client's.
+  virtual void client_writing(Pfn page) { (void)page; }
+  virtual void client_written(Pfn page) { (void)page; }
   virtual void client_released(ClientKind kind,
                                Pfn page) = 0;  // before the client's page is freed (drop, reclaim, kill)
   virtual void reclaim_began(gfp_t gfp) = 0;   // direct reclaim by the current context, scope-masked flags
@@ -149,7 +186,13 @@ class PagesTrace {
   virtual void io_started() = 0;  // a write to swap by the current context
   virtual void fs_called() = 0;   // a call into a filesystem by the current context
   virtual void fault_fired(machine::Site site) = 0;
-  virtual void oom_killed(std::uint32_t pages) = 0;
+  virtual void oom_chose(unsigned process) { (void)process; }   // a victim, which gives up its pages from here on
+  virtual void oom_exited(unsigned process) { (void)process; }  // ... and has given up the last
+  virtual void oom_killed(std::uint32_t pages) = 0;  // the kill is done: the victim has given up so many so far
+  // A report of a failed allocation shows each zone: free pages and marks.
+  virtual void zone_shown(unsigned zone, std::uint64_t free, std::uint64_t min, std::uint64_t low, std::uint64_t high) {
+    (void)zone, (void)free, (void)min, (void)low, (void)high;
+  }
   // Another layer of the subject asks the page layer for a block, in the middle of its own caller's operation: around
   // the call, and around giving the block back. cache: the handle of the cache that is to grow; 0: none.
   virtual void layer_requests(gfp_t gfp, unsigned order, int nid, std::uint64_t cache) {

@@ -20,6 +20,13 @@ Ruling add(Driver& d, ClientKind kind, std::uint32_t gfp, unsigned asked, machin
   return ruling;
 }
 
+void add_to_process(Driver& d, unsigned process, machine::Pfn first, unsigned pages) {
+  EXPECT_EQ(d.call(ClientAdd{{ClientKind::process}, {pages}, {GFP_KERNEL}}), Ruling::fine);
+  for (unsigned i = 0; i != pages; ++i)
+    EXPECT_EQ(d.told(client_granted, process, static_cast<std::uint8_t>(ClientKind::process), first + i), Ruling::fine);
+  EXPECT_EQ(d.returned(pages), Ruling::fine);
+}
+
 TEST(Clients, AnAddThatEndsEarlyWasRefusedLegally) {
   {
     Driver d;
@@ -112,22 +119,21 @@ TEST(Clients, OneKillARound) {
     unsigned rounds, kills, told, reports;
   };
   for (const Row& row : {Row{"", 1, 1, 1, 1}, Row{"", 2, 2, 1, 2}, Row{"oom.condition", 0, 1, 1, 1},
-                         Row{"reclaim.owner", 1, 2, 1, 2}, Row{"client.count", 1, 1, 2, 1},
+                         Row{"oom.condition", 1, 2, 1, 2}, Row{"client.count", 1, 1, 2, 1},
                          Row{"page.report.missing", 1, 1, 1, 0}, Row{"page.report.spurious", 1, 1, 1, 2}}) {
     Driver d;
     constexpr auto process = static_cast<std::uint8_t>(ClientKind::process);
-    add(d, ClientKind::process, GFP_KERNEL, 2, 1024, 2);
-    d.returned(2);
+    for (unsigned i = 0; i != 2; ++i) add_to_process(d, i, 1024 + i, 1);
     d.call(program::AllocPage{Out{0}, {GFP_KERNEL}});
     Ruling ruling = Ruling::fine;
     for (unsigned i = 0; i != row.kills && ruling == Ruling::fine; ++i) {
       if (i < row.rounds) {
         d.told(reclaim_began, 0, 0, no_pfn, GFP_KERNEL);
         d.told(reclaim_ended, 0);
-        ruling = d.told(client_released, 0, process, 1024 + i);
-      } else if (row.rounds != 0) {
-        ruling = d.told(client_released, 0, process, 1024 + i);
       }
+      ruling = d.told(oom_chose, i);
+      if (ruling == Ruling::fine) ruling = d.told(client_released, 0, process, 1024 + i);
+      if (ruling == Ruling::fine) ruling = d.told(oom_exited, i);
       if (ruling == Ruling::fine) ruling = d.told(oom_killed, row.told);
     }
     for (unsigned i = 0; i != row.reports && ruling == Ruling::fine; ++i) ruling = d.report(ReportKind::oom_kill);

@@ -110,7 +110,23 @@ class Driver {
     if (kind == ReportKind::bad_page) e.value = static_cast<std::uint64_t>(why);
     e.detail = static_cast<std::uint8_t>(kind);
     e.pfn = pfn;
+    const Ruling ruling = oracle.on(e);
+    return kind == ReportKind::allocation_failure && ruling == Ruling::fine && shows_zones ? show_zones() : ruling;
+  }
+  Ruling show_zone(unsigned zone, std::uint64_t free) {
+    Event e = event(EventKind::zone_shown);
+    e.detail = static_cast<std::uint8_t>(zone);
+    e.value = free;
+    e.pfn = static_cast<machine::Pfn>(zones[zone].mark_min);
+    e.gfp = static_cast<std::uint32_t>(zones[zone].mark_low);
+    e.value2 = zones[zone].mark_high;
     return oracle.on(e);
+  }
+  Ruling show_zones() {
+    Ruling ruling = Ruling::fine;
+    for (unsigned zone = 0; zone != zones.size() && ruling == Ruling::fine; ++zone)
+      ruling = show_zone(zone, oracle.free_pages(zone));
+    return ruling;
   }
   Ruling placed(EventKind kind, machine::Pfn pfn, std::uint8_t list_cpu = 0) {
     Event e = event(kind);
@@ -181,7 +197,8 @@ class Driver {
   std::uint8_t cpu = 0;
   machine::IrqFlag irqs = machine::IrqFlag::on;
   std::uint32_t preempt_count = 0, task_flags = 0;
-  bool hungry = false;  // kswapd was woken once: every later request wakes it too
+  bool shows_zones = true;  // with every failure report
+  bool hungry = false;      // kswapd was woken once: every later request wakes it too
 
  private:
   Ruling granted_none() {

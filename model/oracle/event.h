@@ -38,9 +38,11 @@ enum class EventKind : std::uint8_t {
   faulted,   // detail = Site index: an injected failure
   parked,
   refilled,
-  drained,  // pfn, cpu (the list's): placement, see PagesTrace
-  client_granted,
+  drained,          // pfn, cpu (the list's): placement, see PagesTrace
+  client_granted,   // detail = ClientKind, pfn, value = process
   client_released,  // detail = ClientKind, pfn
+  client_writing,
+  client_written,  // pfn
   // another layer of the subject deals with the page layer, in the middle of its own caller's operation
   // detail: free objects of the cache that is to grow which the request could have got instead, as the white box tells
   //   at that instant; 255: that many or more; 0 where nobody looks
@@ -60,7 +62,10 @@ enum class EventKind : std::uint8_t {
   kswapd_woken,   // value = node
   io_started,
   fs_called,
-  oom_killed,  // value = pages of the victim
+  oom_chose,
+  oom_exited,  // value = process
+  oom_killed,  // value = pages that the victim has given up so far
+  zone_shown,  // detail = zone, value = free pages, pfn, gfp, value2 = marks: min, low, high
   panicked,    // detail = PanicKind; the last event of the run
   locked,  // detail = LockClass that is about to be taken, or is kept; value = classes under it, value2 = LockUse: only
            // what this run (on threads: this CPU) has not seen yet

@@ -25,7 +25,7 @@ std::uint64_t reclaimable_in(const ZoneState& zone) {
   std::uint64_t pages = 0;
   for (const ClientKind kind : {ClientKind::clean, ClientKind::dirty, ClientKind::anon})
     pages += zone.client_pages[static_cast<unsigned>(kind)];
-  return pages;
+  return pages - zone.being_written;  // it waits for no device
 }
 
 }  // namespace

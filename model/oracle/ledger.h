@@ -40,8 +40,13 @@ class Entry {
  private:
   std::uint32_t bits_ = 0;
 };
-// Payloads. free, bad: order. parked: CPU. live: index of the object. client: kind. limbo: order | releaser << 8.
+// Payloads. free, bad: order. parked: CPU. live: index of the object. client: kind | process << 4, or | being_written.
+// limbo: order | releaser << 8.
 constexpr Entry free_entry(unsigned order) { return {Holds::free, order}; }
+inline constexpr std::uint32_t client_kind_mask = 0xf, being_written = 0x100;
+constexpr Entry client_entry(unsigned kind, std::uint64_t process) {
+  return {Holds::client, kind | static_cast<std::uint32_t>(process) << 4};
+}
 constexpr Entry limbo_entry(unsigned order, unsigned releaser) { return {Holds::limbo, order | releaser << 8}; }
 
 struct Object {  // a live block
@@ -62,7 +67,9 @@ struct ZoneState {
   std::array<std::uint32_t, machine::orders_max> nr_free{};
   std::uint32_t orders_free = 0;  // bit o: nr_free[o] != 0
   std::array<std::uint32_t, subject::client_kinds> client_pages{};
-  std::uint64_t taken = 0, client_grants = 0;  // pages that ever left the free set, or went to clients, in this run
+  // Pages that ever left the free set, or went to clients or became clean, in this run.
+  std::uint64_t taken = 0, client_grants = 0;
+  std::uint64_t being_written = 0;  // of clients
 };
 
 class Ledger {

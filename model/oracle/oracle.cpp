@@ -56,7 +56,8 @@ std::string Oracle::State::whose(Pfn frame) {
     case Holds::parked: return fmt::format("on the list of cpu {}", found.entry.payload());
     case Holds::live: return fmt::format("owned (block {} order {})", found.head, found.order);
     case Holds::limbo: return "being released";
-    case Holds::client: return fmt::format("a {} page of a client", subject::client_names[found.entry.payload()]);
+    case Holds::client:
+      return fmt::format("a {} page of a client", subject::client_names[found.entry.payload() & client_kind_mask]);
     case Holds::bad: return "bad";
   }
   return {};
@@ -123,6 +124,8 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   std::fill_n(online.begin(), shape.cpus, std::int8_t{1});
   hotplug_ops = 0;
   over = panicked = false;
+  processes = {};
+  client_comings = 0;
   who = machine::no_context;
   op = 0;
   if (!first_crime.rule.empty()) first_crime = {};
@@ -194,6 +197,11 @@ Ruling Oracle::State::on(const Event& event) {
           return broken("fault.nofail", machine::no_pfn, "injected into a __GFP_NOFAIL request");
       } else if (machine::Site::at(event.detail) == machine::Site("kstack.charge")) {
         state.flight.faulted = true;
+      } else if (machine::Site::at(event.detail) == machine::Site("oom.exit")) {
+        state.flight.slow_exit = true;
+      } else if (machine::Site::at(event.detail) == machine::Site("reclaim.slow")) {
+        // A slow device excuses nobody who may wait for it.
+        if (machine::is_kswapd(event.who)) excuse_kswapd(index - program::programs_max);
       } else if (!machine::Site::at(event.detail).name().starts_with("reclaim.")) {
         state.percpu.faulted = true;
       } else {
@@ -206,6 +214,8 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::drained: return promises.traces_placement ? on_drained(event, index) : Ruling::fine;
     case EventKind::client_granted: return on_client_granted(event, index);
     case EventKind::client_released: return on_client_released(event, index);
+    case EventKind::client_writing: return on_client_writing(event);
+    case EventKind::client_written: return on_client_written(event);
     case EventKind::layer_requests: return on_layer_requests(event, state, index);
     case EventKind::layer_granted: return on_layer_granted(event, state, index);
     case EventKind::layer_releases: return on_layer_releases(event, state);
@@ -224,6 +234,9 @@ Ruling Oracle::State::on(const Event& event) {
       return Ruling::fine;
     case EventKind::io_started:
     case EventKind::fs_called: return on_io(event, state.flight);
+    case EventKind::oom_chose: return on_chose(event, index);
+    case EventKind::oom_exited: return on_exited(event, index);
+    case EventKind::zone_shown: return on_zone_shown(event, state.flight);
     case EventKind::oom_killed: return on_killed(event, state.flight);
     case EventKind::panicked:
       if (event.detail == static_cast<std::uint8_t>(machine::PanicKind::cache_create)) return on_cache_panic(state);
@@ -392,6 +405,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
         default: return call_write(state, *held, frame);
       }
     }
+    case Act::client_touch:
     case Act::client_drop:
       for (unsigned z = 0; z != geometry.count(); ++z) f.client_held += ledger.zone(z).client_pages[f.request.byte];
       return Ruling::fine;
@@ -439,6 +453,8 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
       case Act::drain_local: ruling = judge_drain(event, f); break;
       case Act::set_min_free: --mark_changers; break;
       case Act::client_drop: ruling = judge_dropped(event, f); break;
+      case Act::client_touch: ruling = judge_touched(event, f); break;
+      case Act::set_process: ruling = judge_set_process(event, f); break;
       case Act::spin_lock:
         // A handler on top of the holder: reported, granted, and the lock stays the holder's.
         if (f.reports_used && f.seen[static_cast<unsigned>(ReportKind::lock_recursion)] != 0 &&
@@ -553,6 +569,7 @@ Ruling Oracle::audit_stacks(subject::KstacksView& view) {
   return state_->spilt() ? Ruling::fine : state_->audit_stacks(view);
 }
 bool Oracle::may_wait_forever(ContextId id) const { return state_->may_wait_forever(State::index_of(id), 0); }
+std::uint64_t Oracle::free_pages(unsigned zone) const { return state_->ledger.zone(zone).free; }
 std::uint32_t Oracle::state_class() const { return state_->state_class(); }
 const Finding& Oracle::crime() const { return state_->first_crime; }
 const Finding& Oracle::finding() const { return state_->first_finding; }

@@ -105,6 +105,8 @@ class Oracle {
   [[nodiscard]] bool is_live_task(std::uint64_t task) const;
   // Is there a per-CPU area of that cookie which is not the kernel's own? Its bytes.
   [[nodiscard]] std::optional<std::uint64_t> live_percpu(std::uint64_t cookie) const;
+  // NR_FREE_PAGES of a published zone, as the ledger has it.
+  [[nodiscard]] std::uint64_t free_pages(unsigned zone) const;
   // A small number for the state of memory: (zone pressure class, fragmentation class). For behaviour features.
   [[nodiscard]] std::uint32_t state_class() const;
 

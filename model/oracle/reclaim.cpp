@@ -1,8 +1,13 @@
-// Direct reclaim, clients, OOM, endless waits (domain.md 9.1, 9.3-9.6).
+// Direct reclaim, clients, endless waits (domain.md 9.1, 9.3, 9.4, 9.6).
+//
+// A round without progress is the licence to refuse or to kill. It may not be told while the request's zones have pages
+// of clients that its flags may take (reclaim.idle): what clients used lately is spared for as long as there is
+// something else, and a slow device is waited for. Demanded where it is certain: nothing came to clients during the
+// round, nothing was written by others, no failure was injected; and each context that may have a page in hand may have
+// the last.
 //
 // Not checked: which client page is taken first, how much more than asked is freed, when kswapd runs (legal choices);
-// P-OOM-2 and P-OOM-4, because the machine has no init and its victims die at once; which process is the victim,
-// because events do not tell processes apart; how much a shrinker is asked for (P-RECLAIM-5, second half).
+// how much a shrinker is asked for (P-RECLAIM-5, second half).
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -36,6 +41,7 @@ Ruling Oracle::State::on_reclaim_began(const Event& event, ContextState& state) 
   if (++f.reclaims > 1 && once)
     return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
   f.round_pages = 0;
+  f.clients_then = client_comings;
   f.objects_rested = objects_at_rest(state);
   f.objects_then = objects_moves();
   return Ruling::fine;
@@ -47,9 +53,28 @@ Ruling Oracle::State::on_reclaim_ended(const Event& event, ContextState& state) 
   f.in_reclaim = false;
   f.last_progress = event.value;
   f.reclaimed += event.value;
-  if (event.value == f.round_pages) return event.value != 0 ? Ruling::fine : judge_no_progress(state);
+  if (event.value == f.round_pages) {
+    if (event.value != 0) return Ruling::fine;
+    if (const Ruling ruling = judge_idle_round(state); ruling != Ruling::fine) return ruling;
+    return judge_no_progress(state);
+  }
   return broken("reclaim.progress", machine::no_pfn,
                 fmt::format("reclaim told {} pages, {} were freed", event.value, f.round_pages));
+}
+
+Ruling Oracle::State::judge_idle_round(const ContextState& state) {
+  const Flight& f = state.flight;
+  if (f.unjudged || f.nmi || f.reclaim_faulted || client_comings != f.clients_then || !first_crime.rule.empty())
+    return Ruling::fine;
+  std::uint64_t in_hand = kswapds_started;
+  for_each_context([&](const ContextState& other) {
+    if (&other != &state && other.flight.active) ++in_hand;
+  });
+  const std::uint64_t left = reclaimable(f);
+  if (left <= in_hand) return Ruling::fine;
+  return broken(
+      "reclaim.idle", machine::no_pfn,
+      fmt::format("a round of reclaim for gfp {:#x} found nothing, and clients have {} pages for it", f.gfp, left));
 }
 
 Ruling Oracle::State::on_io(const Event& event, Flight& f) {
@@ -72,7 +97,13 @@ Ruling Oracle::State::on_client_granted(const Event& event, unsigned index) {
   if (f.reports_used && f.seen[static_cast<unsigned>(ReportKind::allocation_failure)] != 0)
     return broken("page.report.spurious", frame, "a failure report, but the request succeeded");
   if (const Ruling ruling = judge_grant(f, frame, 0, 1); ruling != Ruling::fine) return ruling;
-  ledger.set(frame, Entry(Holds::client, event.detail));
+  if (event.detail == static_cast<unsigned>(ClientKind::process)) {
+    if (event.value >= processes.size())
+      return broken("client.count", frame, fmt::format("there is no process {}", event.value));
+    ++processes[event.value].pages;
+  }
+  ++client_comings;
+  ledger.set(frame, client_entry(event.detail, event.value));
   ZoneState& zone = ledger.zone(geometry.zone_of(frame));
   ++zone.clients;
   ++zone.client_pages[event.detail];
@@ -105,20 +136,37 @@ Ruling Oracle::State::judge_dropped(const Event& event, Flight& f) {
                             event.value, f.client_moves, f.client_held));
 }
 
+Ruling Oracle::State::judge_touched(const Event& event, const Flight& f) {
+  const bool of_process = f.request.byte == static_cast<unsigned>(ClientKind::process);
+  const std::uint64_t right = of_process ? 0 : std::min(f.client_held, f.request.number);
+  const std::uint64_t in_hand = std::min<std::uint64_t>(right, kswapds_started);
+  const bool nobody_else = mutators == 0 && changes == f.changes;
+  if (event.value <= f.request.number && (!nobody_else || (event.value <= right && event.value >= right - in_hand)))
+    return Ruling::fine;
+  return broken("client.count", machine::no_pfn,
+                fmt::format("client_touch of {} told {}, {} were held at the call", f.request.number, event.value,
+                            f.client_held));
+}
+
 Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
   const Pfn frame = event.pfn;
   if (geometry.absent(frame)) return broken("reclaim.owner", frame, "the frame does not exist");
   const auto kind = static_cast<ClientKind>(event.detail);
-  if (ledger.find(frame).entry != Entry(Holds::client, event.detail)) {
+  const Entry entry = ledger.find(frame).entry;
+  if (entry.holds() != Holds::client || (entry.payload() & client_kind_mask) != event.detail) {
     return broken("reclaim.owner", frame,
                   fmt::format("frame {} is taken from a {} client while {}", frame, subject::client_names[event.detail],
                               whose(frame)));
   }
   ContextState& state = contexts[index];
   Flight& f = state.flight;
+  ProcessRecord* const process = kind == ClientKind::process ? &processes[entry.payload() >> 4] : nullptr;
+  const bool writing = process == nullptr && (entry.payload() & being_written) != 0;
+  if (writing && (machine::is_daemon(event.who) || (f.active && allocates(f.request.act))))
+    return broken("reclaim.writing", frame, "reclaim takes a page while a device writes it");
   if (f.active && allocates(f.request.act)) {
     const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
-    const bool allowed = kind == ClientKind::process ? oom_possible(f) && !f.killed
+    const bool allowed = kind == ClientKind::process ? oom_possible(f) && process->dying
                          : !f.in_reclaim             ? false
                          : kind == ClientKind::dirty ? (gfp & subject::gfp_fs) != 0
                          : kind == ClientKind::anon  ? (gfp & subject::gfp_io) != 0
@@ -145,6 +193,8 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
   ZoneState& zone = ledger.zone(geometry.zone_of(frame));
   --zone.clients;
   --zone.client_pages[event.detail];
+  if (process != nullptr) --process->pages;
+  if (writing) --zone.being_written;
   if (!allocating.empty()) before_change(contexts_max);
   if (!f.active) {  // a daemon, or the harness: no call announced it
     ++mutators;
@@ -154,6 +204,32 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
   ++zone.limbo;
   state.releasing_client = frame;
   if (!allocating.empty()) after_change();
+  return Ruling::fine;
+}
+
+// A device takes its time with a page. Whoever waits for it is not the first to know that it is done.
+Ruling Oracle::State::on_client_writing(const Event& event) {
+  ++client_comings;
+  const Entry entry = geometry.absent(event.pfn) ? Entry() : ledger.find(event.pfn).entry;
+  const auto kind = static_cast<ClientKind>(entry.payload());
+  if (entry.holds() != Holds::client || (kind != ClientKind::dirty && kind != ClientKind::anon))
+    return broken("reclaim.writing", event.pfn, "a page is written that is no dirty or anonymous page of a client");
+  ledger.set(event.pfn, Entry(Holds::client, entry.payload() | being_written));
+  ++ledger.zone(geometry.zone_of(event.pfn)).being_written;
+  return Ruling::fine;
+}
+
+Ruling Oracle::State::on_client_written(const Event& event) {
+  ++client_comings;
+  const Entry entry = geometry.absent(event.pfn) ? Entry() : ledger.find(event.pfn).entry;
+  if (entry.holds() != Holds::client || (entry.payload() & being_written) == 0)
+    return broken("reclaim.writing", event.pfn, "a page is told to be written that no device was given");
+  ZoneState& zone = ledger.zone(geometry.zone_of(event.pfn));
+  --zone.being_written;
+  --zone.client_pages[entry.payload() & client_kind_mask];
+  ++zone.client_pages[static_cast<unsigned>(ClientKind::clean)];
+  ++zone.client_grants;
+  ledger.set(event.pfn, client_entry(static_cast<unsigned>(ClientKind::clean), 0));
   return Ruling::fine;
 }
 
@@ -180,66 +256,19 @@ void Oracle::State::settle_unannounced() {
   });
 }
 
-// 9.5: blocking, FS, no NORETRY, and above order 3 or with THISNODE only for NOFAIL.
-bool Oracle::State::may_kill(const Flight& f) const {
-  const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
-  const bool nofail = (gfp & subject::gfp_nofail) != 0;
-  if (!may_sleep(gfp) || (gfp & subject::gfp_fs) == 0 || (f.task_flags & machine::pf_memalloc) != 0) return false;
-  if ((gfp & subject::gfp_noretry) != 0 && !nofail) return false;
-  return nofail || (f.order <= costly_order && (gfp & subject::gfp_thisnode) == 0);
-}
-
-// ... and only after a round of reclaim without progress; a round makes one kill legal.
-bool Oracle::State::oom_possible(const Flight& f) const {
-  return may_kill(f) && !f.in_reclaim && f.reclaims != 0 && f.last_progress == 0;
-}
-
-Ruling Oracle::State::on_killed(const Event& event, Flight& f) {
-  if (f.active && allocates(f.request.act) && oom_possible(f) && !f.killed) {
-    f.killed = true;
-    ++f.kills;
-    f.use_reports();
-    const std::uint32_t pages = std::exchange(f.victim_pages, 0);
-    if (event.value == pages && pages != 0) return Ruling::fine;
-    return broken("client.count", machine::no_pfn,
-                  fmt::format("a kill told {} pages, the victim gave up {}", event.value, pages));
-  }
-  return broken("oom.condition", machine::no_pfn,
-                fmt::format("a kill for order {} gfp {:#x} after {} rounds of reclaim", f.order, f.gfp, f.reclaims));
-}
-
-Ruling Oracle::State::on_panic(const Event&, Flight& f) {
-  std::uint64_t killable = 0;
-  for (unsigned z = 0; z != geometry.count(); ++z)
-    killable += ledger.zone(z).client_pages[static_cast<unsigned>(ClientKind::process)];
-  // Somebody who drops or kills processes may have one page of theirs in hand that he has not told about yet.
-  const auto in_hand = std::ranges::count_if(contexts, [&](const ContextState& other) {
-    const Flight& theirs = other.flight;
-    if (&theirs == &f || !theirs.active) return false;
-    return allocates(theirs.request.act) ? oom_possible(theirs)
-                                         : theirs.request.act == Act::client_drop &&
-                                               theirs.request.byte == static_cast<unsigned>(ClientKind::process);
-  });
-  if (f.active && allocates(f.request.act) && oom_possible(f) && killable <= static_cast<std::uint64_t>(in_hand)) {
-    panicked = true;
-    return Ruling::fine;
-  }
-  return broken("oom.panic", machine::no_pfn,
-                fmt::format("a panic for order {} gfp {:#x} with {} pages of processes", f.order, f.gfp, killable));
-}
-
-bool Oracle::State::reclaimable(const Flight& f) const {
+std::uint64_t Oracle::State::reclaimable(const Flight& f) const {
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
   const Zonelist& list = geometry.zonelist(f.node, f.high);
   const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
+  std::uint64_t pages = 0;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if ((allowed >> z & 1) == 0) continue;
-    const auto& held = ledger.zone(z).client_pages;
-    if (held[static_cast<unsigned>(ClientKind::clean)] != 0) return true;
-    if (held[static_cast<unsigned>(ClientKind::dirty)] != 0 && (gfp & subject::gfp_fs) != 0) return true;
-    if (held[static_cast<unsigned>(ClientKind::anon)] != 0 && (gfp & subject::gfp_io) != 0) return true;
+    const auto held = [&](ClientKind kind) { return ledger.zone(z).client_pages[static_cast<unsigned>(kind)]; };
+    pages += held(ClientKind::clean);
+    if ((gfp & subject::gfp_fs) != 0) pages += held(ClientKind::dirty);
+    if ((gfp & subject::gfp_io) != 0) pages += held(ClientKind::anon);
   }
-  return false;
+  return pages;
 }
 
 bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
@@ -282,7 +311,7 @@ bool Oracle::State::nothing_will_come(const Flight& f) const {
   if ((f.task_flags & machine::pf_memalloc) != 0) return true;
   // NOFAIL with NORETRY may call the OOM killer (one reading of 7.6) and need not (the other).
   const bool kills = may_kill(f) && (f.gfp & subject::gfp_noretry) == 0;
-  return (!reclaimable(f) || f.reclaim_faulted) && !kills;
+  return (reclaimable(f) == 0 || f.reclaim_faulted) && !kills;
 }
 
 }  // namespace memtorture::oracle

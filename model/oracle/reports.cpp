@@ -29,6 +29,7 @@ Ruling Oracle::State::on_report(const Event& event, Flight& f) {
   if (f.active) {
     f.use_reports();
     if (f.seen[k] != many) ++f.seen[k];
+    if (kind == ReportKind::allocation_failure) f.zones_shown = 0;
     if (f.seen[k] <= f.most[k] || f.most[k] == many) {
       if (kind != ReportKind::bad_page || f.nmi || (f.reasons >> event.value & 1) != 0) return Ruling::fine;
       return wrong_reason(event);
@@ -109,6 +110,7 @@ Ruling Oracle::State::judge_reports(Flight& f) {
     ruling = one({object_double_free, object_invalid_free, object_wrong_cache, bad_object}, "a free that is none");
   if (ruling == Ruling::fine && f.one_access_report)
     ruling = one({out_of_bounds, use_after_free}, "an access outside of an object");
+  if (ruling == Ruling::fine) ruling = judge_shown(f);
   if (ruling != Ruling::fine) return ruling;
   for (unsigned k = 0; k != machine::report_kinds; ++k) {
     const std::string_view name = machine::report_table[k].name;

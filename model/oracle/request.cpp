@@ -209,6 +209,17 @@ struct Translate {
     r.byte = static_cast<std::uint8_t>(o.kind.value);
     r.number = o.pages.value;
   }
+  void operator()(const ClientTouch& o) {
+    r.act = Act::client_touch;
+    r.byte = static_cast<std::uint8_t>(o.kind.value);
+    r.number = o.pages.value;
+  }
+  void operator()(const SetProcess& o) {
+    r.act = Act::set_process;
+    r.count = o.process.value;
+    r.byte = static_cast<std::uint8_t>(o.trait.value);
+    r.number = static_cast<std::uint64_t>(o.value.value);
+  }
   void operator()(const PreemptDisable&) { r.act = Act::preempt_disable; }
   void operator()(const PreemptEnable&) { r.act = Act::preempt_enable; }
   void operator()(const LocalIrqSave&) { r.act = Act::irq_save; }

@@ -33,6 +33,8 @@ enum class Act : std::uint8_t {
   set_min_free,
   client_add,
   client_drop,
+  client_touch,
+  set_process,
   preempt_disable,
   preempt_enable,
   irq_save,
@@ -103,16 +105,17 @@ struct Request {
   std::uint8_t order = 0;
   std::int8_t node = -1;
   bool by_address = false;  // the function deals in addresses
-  std::uint8_t byte = 0;    // poke; kind of client or of flaw; lock
+  std::uint8_t byte = 0;    // poke; kind of client or of flaw; trait; lock
   std::uint16_t out = 0;
   program::In in{};
   std::uint32_t gfp = 0;
   std::uint64_t number = 0;  // bytes, count, or offset (two's complement)
   // Objects and caches.
   std::uint16_t of = no_slot;  // the cache or pool; or what a link leads to
-  std::uint32_t count = 0;     // pools: min_nr; their kind is `byte`, and a block's order `order`; spinlocks: SpinForm
-  bool zeroed = false;         // what comes has to be
-  bool overflows = false;      // the product of an array's count and size
+  std::uint32_t count =
+      0;  // process; pools: min_nr; their kind is `byte`, and a block's order `order`; spinlocks: SpinForm
+  bool zeroed = false;           // what comes has to be
+  bool overflows = false;        // the product of an array's count and size
   std::uint32_t slab_flags = 0;  // cache_create; the byte of its constructor is `byte`
   std::uint64_t align = 0;
   bool reserved = false;  // percpu_alloc: for a module
@@ -168,7 +171,8 @@ constexpr bool manages_pools(Act act) {  // may sleep, whatever it does
 // Is it a function of the allocator (as opposed to one of the machine, or an access to memory)?
 constexpr bool enters_allocator(Act act) {
   return changes_free_memory(act) || act == Act::get || act == Act::split || act == Act::count || act == Act::address ||
-         act == Act::nr_free || act == Act::fork || act == Act::exit || moves_objects(act);
+         act == Act::nr_free || act == Act::client_touch || act == Act::set_process || act == Act::fork ||
+         act == Act::exit || moves_objects(act);
 }
 
 }  // namespace memtorture::oracle

@@ -26,6 +26,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"page.fail.reclaim", RuleKind::rule, "P-RECLAIM-2", "a blocking request is not refused before reclaim was tried"},
     {"page.report.missing", RuleKind::rule, "P-PAGE-7, P-PAGE-11, P-CTX-1, P-OOM-6, P-BUDDY-9", "an owed report did not come"},
     {"page.report.spurious", RuleKind::rule, "P-OOM-6, P-SYS-10", "a report that nobody had earned"},
+    {"page.report.zones", RuleKind::rule, "9.7", "a failure report shows every zone once, with its marks and its free pages"},
     {"page.report.reason", RuleKind::rule, "P-PAGE-7, P-PAGE-11", "a bad page report tells what is wrong with the page"},
     // --- zones
     {"zone.bound", RuleKind::rule, "P-ZONE-3, P-ZONE-6, P-PAGE-23", "the zone of the result is not above the highest zone that the flags allow"},
@@ -87,9 +88,14 @@ inline constexpr RuleRow rule_rows[] = {
     // --- reclaim and OOM
     {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients and slabs, and of clients only kinds that its flags allow; direct reclaim only in zones of the request"},
     {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round, and each shrinker in it, reports as much progress as it freed pages"},
+    {"reclaim.idle", RuleKind::rule, "P-RECLAIM-2, 9.3", "a round of direct reclaim that reports no progress leaves no page of a client that its flags may take in zones of the request"},
+    {"reclaim.writing", RuleKind::rule, "9.3", "what a device writes stays its client's until it is written, and only dirty and anonymous pages are written"},
     {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim and shrinkers do not recurse"},
     {"reclaim.slab", RuleKind::rule, "P-SLAB-14, P-RECLAIM-2", "a round of direct reclaim that reports no progress leaves no slab without objects"},
-    {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress"},
+    {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress, and while no victim still has to go"},
+    {"oom.victim", RuleKind::rule, "9.5, P-OOM-2", "the victim is a process with most points of those that may be killed, or a child of such a one"},
+    {"oom.exit", RuleKind::rule, "P-OOM-4", "a process that is gone was killed, and holds no memory"},
+    {"oom.trait", RuleKind::rule, "9.5", "what is said about a process is accepted exactly when there is such a process and value"},
     {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
     {"kswapd.high", RuleKind::rule, "P-RECLAIM-6", "a woken kswapd raises every zone of its node above the high mark, or leaves nothing reclaimable there"},
     {"client.count", RuleKind::rule, "P-SYS-9", "clients hold the pages that were granted to them; what add, drop and kill tell is what they moved"},

@@ -10,7 +10,8 @@
 //   context.cpp    sleeping, balance, locks
 //   hotplug.cpp    CPUs that go and come
 //   lock_rules.cpp, lock_order.cpp   which locks may be waited for under which
-//   reclaim.cpp    reclaim, clients, OOM
+//   reclaim.cpp    reclaim, clients
+//   oom.cpp        the OOM killer, and the zones that a failure report shows
 //   kswapd.cpp     what a woken kswapd owes
 //   layers.cpp     requests of other layers
 //   shrinkers.cpp  who may give back pages of slabs, and when they have to be given
@@ -107,11 +108,14 @@ struct FlightState {
   bool in_reclaim = false;
   bool killed = false;                        // since the last round of reclaim
   std::uint32_t kills = 0, victim_pages = 0;  // of all kills; given up by the victim of the one that is under way
+  bool slow_exit = false;                     // that victim was made to take its time
+  std::uint8_t zones_shown = 0;               // since its last failure report
   std::uint32_t client_moves = 0;             // client_add, client_drop: pages so far
-  std::uint64_t client_held = 0;              // client_drop: pages of the kind at the call
+  std::uint64_t client_held = 0;              // client_drop, client_touch: pages of the kind at the call
   ReasonSet reasons = 0;                      // that a bad page report may give
   std::uint32_t reclaims = 0, refills = 0, drains = 0;
   std::uint32_t round_pages = 0;   // freed in the round of reclaim that is under way
+  std::uint64_t clients_then = 0;  // State::client_comings when it began
   bool objects_rested = false;     // nobody else was in the object layer when it began ...
   std::uint64_t objects_then = 0;  // ... and State::objects_moves() then
   std::uint64_t reclaimed = 0, last_progress = 0;
@@ -246,6 +250,12 @@ struct Wake {
   std::array<std::uint64_t, zones_max> taken{}, client_grants{};  // ZoneState's, at that time
 };
 
+struct ProcessRecord {  // processes are numbers: one that has no pages does not exist
+  std::uint64_t pages = 0;
+  subject::ProcessTraits traits;
+  bool dying = false;
+};
+
 struct Spoilt {  // a free object whose poison a crime overwrote
   std::uint64_t address;
   std::uint64_t bytes;
@@ -314,6 +324,8 @@ struct Oracle::State {
   std::vector<Corrupt> corrupt;
   std::array<Wake, machine::nodes_max> wakes{};
   unsigned kswapds_started = 0;  // nodes whose kswapd was ever woken in this run
+  std::array<ProcessRecord, subject::processes_max> processes{};
+  std::uint64_t client_comings = 0;  // pages that became reclaimable, or easier to reclaim, or slow, so far
   std::array<std::uint8_t, program::locks_max> spin_holder{}, mutex_holder{};  // context + 1
   std::array<std::uint8_t, program::locks_max> spin_depth{};
   LockOrder locks;
@@ -497,14 +509,29 @@ struct Oracle::State {
   Ruling on_client_released(const Event&, unsigned index);
   Ruling judge_added(const Event&, Flight&);
   Ruling judge_dropped(const Event&, Flight&);
+  Ruling judge_touched(const Event&, const Flight&);
   void settle_client(unsigned index);
   void settle_drain(ContextState&);
   void settle_unannounced();
+  std::uint64_t reclaimable(const Flight&) const;  // pages
+  Ruling on_client_writing(const Event&);
+  Ruling on_client_written(const Event&);
+  Ruling judge_idle_round(const ContextState&);
+
+  // oom.cpp
   bool may_kill(const Flight&) const;
   bool oom_possible(const Flight&) const;
+  Ruling on_chose(const Event&, unsigned index);
+  Ruling on_exited(const Event&, unsigned index);
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
-  bool reclaimable(const Flight&) const;
+  std::uint64_t points_of(unsigned process) const;
+  bool is_killable(const ProcessRecord& process) const;
+  bool is_victim(unsigned process) const;
+  bool others_move_processes(unsigned index) const;
+  Ruling judge_set_process(const Event&, const Flight&);
+  Ruling on_zone_shown(const Event&, Flight&);
+  Ruling judge_shown(const Flight&);
 
   // kswapd.cpp
   void on_kswapd_woken(const Event&, Flight&);

@@ -151,6 +151,7 @@ class Author {
   void drain();
   void min_free();
   void clients();
+  void set_process();
   void pressure();
   void whole_again();
   void section();

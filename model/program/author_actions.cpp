@@ -226,6 +226,8 @@ void Author::clients() {
   const auto kind = static_cast<ClientKind>(random_.below(client_kinds));
   if (random_.percent(30)) return emit(ClientDrop{{kind}, {1 + random_.below(64)}});
   if (random_.percent(20)) return pressure();
+  if (random_.percent(20)) return emit(ClientTouch{{kind}, {1 + random_.below(64)}});
+  if (kind == ClientKind::process && random_.percent(50)) return set_process();
   static constexpr gfp_t flags[] = {GFP_ATOMIC,
                                     GFP_NOWAIT | gfp_nowarn,
                                     GFP_HIGHUSER | gfp_noretry,
@@ -235,6 +237,17 @@ void Author::clients() {
   const std::uint32_t pages = 1 + random_.below(random_.percent(70) ? 40 : case_.shape.frames());
   emit(ClientAdd{{kind}, {pages}, {one_of(flags, random_)}});
   if (kind == ClientKind::process) style_.pages_taken += pages;  // the others are reclaimed when asked for
+}
+
+void Author::set_process() {
+  using subject::ProcessTrait;
+  const auto trait = static_cast<ProcessTrait>(random_.below(subject::process_traits));
+  const std::int64_t value = trait == ProcessTrait::oom_adj  ? std::int64_t{random_.below(34)} - 17
+                             : trait == ProcessTrait::nice   ? std::int64_t{random_.below(40)} - 20
+                             : trait == ProcessTrait::caps   ? random_.below(4)
+                             : trait == ProcessTrait::parent ? std::int64_t{random_.below(5)} - 1
+                                                             : std::int64_t{1} << random_.below(20);
+  emit(SetProcess{{random_.below(random_.percent(5) ? 10 : 4)}, {trait}, {value}});
 }
 
 // Pages that reclaim may take fill memory; then a large request has to have many of them taken.

@@ -156,6 +156,7 @@ class ByteReader {
   void field(Frame& frame) { frame.value = static_cast<machine::Pfn>(number()); }
   void field(Lock& lock) { lock.value = static_cast<std::uint8_t>(byte() % locks_max); }
   void field(Client& client) { client.value = static_cast<subject::ClientKind>(byte() % subject::client_kinds); }
+  void field(Trait& trait) { trait.value = static_cast<subject::ProcessTrait>(byte() % subject::process_traits); }
   void field(Flaw& flaw) { flaw.value = static_cast<subject::Blemish>(byte() % std::size(subject::blemish_names)); }
 
  private:
@@ -226,6 +227,7 @@ class ByteWriter {
   void field(Frame frame) { number(frame.value); }
   void field(Lock lock) { byte(lock.value); }
   void field(Client client) { byte(static_cast<std::uint8_t>(client.value)); }
+  void field(Trait trait) { byte(static_cast<std::uint8_t>(trait.value)); }
   void field(Flaw flaw) { byte(static_cast<std::uint8_t>(flaw.value)); }
 
  private:

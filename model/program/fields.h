@@ -40,7 +40,7 @@ struct Bytes {
 struct Offset {
   std::int64_t value = 0;
   friend bool operator==(Offset, Offset) = default;
-};  // bytes from the block's start
+};  // bytes from the block's start; what a trait is set to
 struct Byte {
   std::uint8_t value = 0;
   friend bool operator==(Byte, Byte) = default;
@@ -64,6 +64,10 @@ struct Lock {
 struct Client {
   subject::ClientKind value{};
   friend bool operator==(Client, Client) = default;
+};
+struct Trait {
+  subject::ProcessTrait value{};
+  friend bool operator==(Trait, Trait) = default;
 };
 struct Flaw {
   subject::Blemish value{};

@@ -53,6 +53,7 @@ bool is_legal_field(const Case&, Node node) {
 }
 bool is_legal_field(const Case&, Lock lock) { return lock.value < locks_max; }
 bool is_legal_field(const Case&, Client client) { return static_cast<unsigned>(client.value) < subject::client_kinds; }
+bool is_legal_field(const Case&, Trait trait) { return static_cast<unsigned>(trait.value) < subject::process_traits; }
 bool is_legal_field(const Case&, Flaw flaw) {
   return static_cast<unsigned>(flaw.value) < std::size(subject::blemish_names);
 }

@@ -94,6 +94,10 @@ struct ClientAdd { Client kind; Count pages; Gfp gfp; bool operator==(const Clie
   MT_OP("client_add", "a client of the machine allocates pages one by one and keeps them (all of a case together at most 1,048,576)", &ClientAdd::kind, &ClientAdd::pages, &ClientAdd::gfp) };
 struct ClientDrop { Client kind; Count pages; bool operator==(const ClientDrop&) const = default;
   MT_OP("client_drop", "a client gives up pages", &ClientDrop::kind, &ClientDrop::pages) };
+struct ClientTouch { Client kind; Count pages; bool operator==(const ClientTouch&) const = default;
+  MT_OP("client_touch", "a client uses pages, those first that reclaim would take first", &ClientTouch::kind, &ClientTouch::pages) };
+struct SetProcess { Count process; Trait trait; Offset value; bool operator==(const SetProcess&) const = default;
+  MT_OP("set_process", "what the OOM killer asks about a process, 0 to 7: oom_adj, nice, cpu_seconds, run_seconds, caps (1 administers, 2 raw I/O), parent (-1: none)", &SetProcess::process, &SetProcess::trait, &SetProcess::value) };
 
 // --- objects: on a machine that has them; the slot gets the object, or stays as it was when refused
 struct Kmalloc { Out out; Bytes bytes; Gfp gfp; bool operator==(const Kmalloc&) const = default;
@@ -253,17 +257,17 @@ using Op = std::variant<
     AllocPages, AllocPage, AllocPagesNode, GetFreePages, GetFreePage, GetZeroedPage, GetDmaPages, AllocPagesExact,
     WildPage, FreePagesOf, FreePageOf, FreePages, FreePage, FreePagesExact, FreeNull, GetPage, PutPage, SplitPage,
     PageCount, PageAddress, Fill, CheckContents, Peek, Poke, DrainLocalPages, DrainAllPages, NrFreePages,
-    SetMinFreeKbytes, ClientAdd, ClientDrop, Kmalloc, Kzalloc, KmallocNode, Kcalloc, Krealloc, Ksize, Kfree, Kzfree,
-    KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize, CacheAlloc, CacheAllocNode, CacheZalloc,
-    CacheFree, PoolCreateSlab, PoolCreateKmalloc, PoolCreatePages, PoolDestroy, PoolResize, PoolAlloc, PoolFree, Link,
-    PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable, LocalBhEnable, SpinLockOp,
-    SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh, SpinTrylock, MutexLockOp,
-    MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock, RcuReadUnlock, RegisterShrinker,
-    UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep, Schedule, CondResched, Msleep, NoioSave,
-    NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore, CpuDown, CpuUp, ForkTask, ExitTask, PushFrame,
-    PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu, AllocPercpuGfp, AllocPercpuReserved,
-    FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr, ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd,
-    ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
+    SetMinFreeKbytes, ClientAdd, ClientDrop, ClientTouch, SetProcess, Kmalloc, Kzalloc, KmallocNode, Kcalloc, Krealloc,
+    Ksize, Kfree, Kzfree, KfreeS, KfreeNull, CacheCreate, CacheDestroy, CacheShrink, CacheSize, CacheAlloc,
+    CacheAllocNode, CacheZalloc, CacheFree, PoolCreateSlab, PoolCreateKmalloc, PoolCreatePages, PoolDestroy, PoolResize,
+    PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable,
+    LocalBhEnable, SpinLockOp, SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh,
+    SpinTrylock, MutexLockOp, MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock,
+    RcuReadUnlock, RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep,
+    Schedule, CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
+    CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
+    AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr, ThisCpuPtr,
+    PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

@@ -84,6 +84,9 @@ void randomise(Case&, Random& random, Lock& lock) { lock.value = static_cast<std
 void randomise(Case&, Random& random, Client& client) {
   client.value = static_cast<subject::ClientKind>(random.below(subject::client_kinds));
 }
+void randomise(Case&, Random& random, Trait& trait) {
+  trait.value = static_cast<subject::ProcessTrait>(random.below(subject::process_traits));
+}
 void randomise(Case&, Random& random, Flaw& flaw) {
   flaw.value = static_cast<subject::Blemish>(random.below(std::size(subject::blemish_names)));
 }
@@ -288,8 +291,8 @@ machine::Shape random_object_shape(Random& random) {
 fault::Rule random_rule(const Case& c, Random& random) {
   fault::Rule rule;
   rule.site = random.percent(75) ? Site("page.alloc") : Site("reclaim.progress");
-  static constexpr Site devices[] = {"reclaim.swap", "reclaim.writeback"};
-  if (random.percent(15)) rule.site = one_of(devices, random);
+  static constexpr Site devices[] = {"reclaim.slow", "reclaim.swap", "reclaim.writeback", "oom.exit"};
+  if (random.percent(25)) rule.site = one_of(devices, random);
   if (c.shape.objects != machine::ObjectLayer::none && random.percent(40)) rule.site = "slab.alloc";
   if (c.shape.stack_bytes != 0 && random.percent(20)) rule.site = "kstack.charge";
   static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate"};

@@ -35,6 +35,7 @@ std::uint64_t weight(CpuNumber cpu) { return cpu.value == 0 ? 2 : cpu.value - 1;
 std::uint64_t weight(Frame frame) { return frame.value; }
 std::uint64_t weight(Lock lock) { return lock.value; }
 std::uint64_t weight(Client client) { return static_cast<std::uint64_t>(client.value); }
+std::uint64_t weight(Trait trait) { return static_cast<std::uint64_t>(trait.value); }
 std::uint64_t weight(Flaw flaw) { return static_cast<std::uint64_t>(flaw.value); }
 
 // GFP_KERNEL, then the other plain types, then whatever has fewer words to be written.
@@ -64,7 +65,7 @@ std::vector<In> candidates(In in) {
 template <class Field>
 std::vector<Field> candidates(Field field) {
   using T = decltype(field.value);
-  if constexpr (std::is_same_v<Field, Client> || std::is_same_v<Field, Flaw>) {
+  if constexpr (std::is_enum_v<T>) {
     return {{T{}}};
   } else {
     // Down to a half, or by a quarter, an eighth ... of itself, or by one: the smallest value that still shows a bug is

@@ -72,6 +72,9 @@ void read(Scanner& scanner, SlotTable&, Lock& lock) {
 void read(Scanner& scanner, SlotTable&, Client& client) {
   client.value = read_word<subject::ClientKind>(scanner, "a kind of client", subject::client_names);
 }
+void read(Scanner& scanner, SlotTable&, Trait& trait) {
+  trait.value = read_word<subject::ProcessTrait>(scanner, "a trait of a process", subject::trait_names);
+}
 void read(Scanner& scanner, SlotTable&, Flaw& flaw) {
   flaw.value = read_word<subject::Blemish>(scanner, "a kind of blemish", subject::blemish_names);
 }
@@ -104,6 +107,9 @@ void write(Text out, const Case&, Frame frame) { fmt::format_to(out, " {}", fram
 void write(Text out, const Case&, Lock lock) { fmt::format_to(out, " l{}", lock.value); }
 void write(Text out, const Case&, Client client) {
   fmt::format_to(out, " {}", subject::client_names[static_cast<unsigned>(client.value)]);
+}
+void write(Text out, const Case&, Trait trait) {
+  fmt::format_to(out, " {}", subject::trait_names[static_cast<unsigned>(trait.value)]);
 }
 void write(Text out, const Case&, Flaw flaw) {
   fmt::format_to(out, " {}", subject::blemish_names[static_cast<unsigned>(flaw.value)]);

@@ -240,6 +240,8 @@ class Executor {
   MT_EXECUTE(SetMinFreeKbytes);
   MT_EXECUTE(ClientAdd);
   MT_EXECUTE(ClientDrop);
+  MT_EXECUTE(ClientTouch);
+  MT_EXECUTE(SetProcess);
   MT_EXECUTE(Kmalloc);
   MT_EXECUTE(Kzalloc);
   MT_EXECUTE(KmallocNode);

@@ -246,6 +246,15 @@ void Executor::operator()(const ClientDrop& op) {
   end(pages_->client_drop(op.kind.value, op.pages.value));
 }
 
+void Executor::operator()(const ClientTouch& op) {
+  begin();
+  end(pages_->client_touch(op.kind.value, op.pages.value));
+}
+void Executor::operator()(const SetProcess& op) {
+  begin();
+  end(pages_->set_process(op.process.value, op.trait.value, op.value.value) ? 1 : 0);
+}
+
 // --- misuse ----------------------------------------------------------------------------------------------------------
 
 void Executor::operator()(const BlemishPage& op) {

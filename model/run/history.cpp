@@ -39,7 +39,7 @@ namespace {
 bool tells_a_number(const program::Op& op) {
   return std::holds_alternative<program::PageCount>(op) || std::holds_alternative<program::NrFreePages>(op) ||
          std::holds_alternative<program::ClientAdd>(op) || std::holds_alternative<program::ClientDrop>(op) ||
-         std::holds_alternative<program::SmpProcessorId>(op);
+         std::holds_alternative<program::ClientTouch>(op) || std::holds_alternative<program::SmpProcessorId>(op);
 }
 
 std::string object_result_text(const Case& the_case, const program::Op& op, const Event& event) {
@@ -164,6 +164,13 @@ std::string lock_text(const Event& event) {
   return fmt::format("waits for {} under {}", machine::LockClass::at(event.detail).name(), under);
 }
 
+// As show_mem prints it.
+std::string zone_text(const Case& the_case, const Event& event) {
+  const auto kb = [&](std::uint64_t pages) { return pages << (the_case.shape.page_shift - 10); };
+  return fmt::format("zone {} free:{}kB min:{}kB low:{}kB high:{}kB", event.detail, kb(event.value), kb(event.pfn),
+                     kb(event.gfp), kb(event.value2));
+}
+
 std::string nested_text(const Case& the_case, const Event& event) {
   const auto frame = [&] { return frame_name(the_case.shape, event.pfn); };
   const auto client = [&] { return subject::client_names[event.detail]; };
@@ -184,7 +191,10 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::parked: return fmt::format("parked {} on cpu{}", frame(), event.cpu);
     case EventKind::refilled: return fmt::format("refilled cpu{} with {}", event.cpu, frame());
     case EventKind::drained: return fmt::format("drained {} of cpu{}", frame(), event.cpu);
-    case EventKind::client_granted: return fmt::format("client {} got {}", client(), frame());
+    case EventKind::client_granted:
+      return event.detail == static_cast<std::uint8_t>(subject::ClientKind::process)
+                 ? fmt::format("process {} got {}", event.value, frame())
+                 : fmt::format("client {} got {}", client(), frame());
     case EventKind::client_released: return fmt::format("client {} gives up {}", client(), frame());
     case EventKind::layer_requests:
       return fmt::format("asks for pages: order {} {}{}", event.order, program::print_gfp(event.gfp), left_text(event));
@@ -200,6 +210,11 @@ std::string nested_text(const Case& the_case, const Event& event) {
     case EventKind::kswapd_woken: return fmt::format("wakes kswapd{}", event.value);
     case EventKind::io_started: return "starts I/O";
     case EventKind::fs_called: return "calls a filesystem";
+    case EventKind::client_writing: return fmt::format("a device begins to write {}", frame());
+    case EventKind::client_written: return fmt::format("{} is written, and clean", frame());
+    case EventKind::oom_chose: return fmt::format("chooses process {}", event.value);
+    case EventKind::oom_exited: return fmt::format("process {} is gone", event.value);
+    case EventKind::zone_shown: return zone_text(the_case, event);
     case EventKind::oom_killed: return fmt::format("OOM kill, {} pages", event.value);
     case EventKind::panicked: return fmt::format("panic: {}", machine::panic_texts[event.detail]);
     case EventKind::locked: return event.value != 0 ? lock_text(event) : "";

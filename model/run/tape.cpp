@@ -136,8 +136,19 @@ void Tape::placed(EventKind kind, Pfn page, unsigned cpu) {
   emit(event);
 }
 
-void Tape::client(EventKind kind, subject::ClientKind client, Pfn page) {
+void Tape::zone_shown(unsigned zone, std::uint64_t free, std::uint64_t min, std::uint64_t low, std::uint64_t high) {
+  Event event = here(EventKind::zone_shown);
+  event.detail = static_cast<std::uint8_t>(zone);
+  event.value = free;
+  event.pfn = static_cast<Pfn>(min);
+  event.gfp = static_cast<std::uint32_t>(low);
+  event.value2 = high;
+  emit(event);
+}
+
+void Tape::client(EventKind kind, subject::ClientKind client, Pfn page, unsigned process) {
   Event event = here(kind);
+  event.value = process;
   event.detail = static_cast<std::uint8_t>(client);
   event.pfn = page;
   emit(event);

@@ -46,19 +46,24 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   void parked(Pfn page, unsigned cpu) override { placed(oracle::EventKind::parked, page, cpu); }
   void refilled(Pfn page, unsigned cpu) override { placed(oracle::EventKind::refilled, page, cpu); }
   void drained(Pfn page, unsigned cpu) override { placed(oracle::EventKind::drained, page, cpu); }
-  void client_granted(subject::ClientKind kind, Pfn page) override {
-    client(oracle::EventKind::client_granted, kind, page);
+  void client_granted(subject::ClientKind kind, Pfn page, unsigned process) override {
+    client(oracle::EventKind::client_granted, kind, page, process);
   }
   void client_released(subject::ClientKind kind, Pfn page) override {
     client(oracle::EventKind::client_released, kind, page);
   }
+  void client_writing(Pfn page) override { client(oracle::EventKind::client_writing, {}, page); }
+  void client_written(Pfn page) override { client(oracle::EventKind::client_written, {}, page); }
   void reclaim_began(subject::gfp_t gfp) override;
   void reclaim_ended(std::uint32_t freed) override;
   void kswapd_woken(unsigned node) override { valued(oracle::EventKind::kswapd_woken, node); }
   void io_started() override { valued(oracle::EventKind::io_started, 0); }
   void fs_called() override { valued(oracle::EventKind::fs_called, 0); }
   void fault_fired(machine::Site site) override;
+  void oom_chose(unsigned process) override { valued(oracle::EventKind::oom_chose, process); }
+  void oom_exited(unsigned process) override { valued(oracle::EventKind::oom_exited, process); }
   void oom_killed(std::uint32_t pages) override { valued(oracle::EventKind::oom_killed, pages); }
+  void zone_shown(unsigned zone, std::uint64_t free, std::uint64_t min, std::uint64_t low, std::uint64_t high) override;
   void layer_requests(subject::gfp_t gfp, unsigned order, int nid, std::uint64_t cache) override;
   void layer_granted(Pfn first) override;
   void layer_releases(Pfn first, unsigned order) override;
@@ -80,7 +85,7 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
   };
   std::uint8_t in_reach(const Growth& growth) const;
   void placed(oracle::EventKind kind, Pfn page, unsigned cpu);
-  void client(oracle::EventKind kind, subject::ClientKind client, Pfn page);
+  void client(oracle::EventKind kind, subject::ClientKind client, Pfn page, unsigned process = 0);
   void valued(oracle::EventKind kind, std::uint64_t value);
   void judge(const Event& event);
   void count(const Event& event);

@@ -10,7 +10,7 @@ struct Silence final : subject::PagesTrace, machine::Witness {
   void parked(machine::Pfn, unsigned) override {}
   void refilled(machine::Pfn, unsigned) override {}
   void drained(machine::Pfn, unsigned) override {}
-  void client_granted(subject::ClientKind, machine::Pfn) override {}
+  void client_granted(subject::ClientKind, machine::Pfn, unsigned) override {}
   void client_released(subject::ClientKind, machine::Pfn) override {}
   void reclaim_began(subject::gfp_t) override {}
   void reclaim_ended(std::uint32_t) override {}

@@ -14,6 +14,8 @@
 // like the other (client_add, a page at a time). Pairs and crossed runs have a budget; first come those of
 // which no pair of sites and operations was seen before in this sweep (of any case).
 //
+// Long cases can have their singles as children of one run instead (forks.h).
+//
 // Not here: rules of the case itself go on firing; what they fail is not failed again. Fiber engine only.
 #pragma once
 
@@ -28,6 +30,7 @@
 
 #include "model/program/op_table.h"
 #include "model/run/run.h"
+#include "stress/explore/forks.h"
 
 namespace memtorture::explore {
 
@@ -49,6 +52,8 @@ struct SweepOptions {
   std::uint64_t pairs = 100;  // runs a case
   std::uint64_t crossed = 100;  // the same
   bool recovery = true, persistent = true;
+  // Singles by fork (forks.h), and nothing but singles: for long cases. A process of one thread.
+  bool forks = false;
   run::Options run = {};                            // keep is ours
   std::function<void(const Attempt&)> before = {};  // each run
   // A run that went wrong; the sweep goes on with the rest.
@@ -96,7 +101,10 @@ class Sweep {
   const run::Outcome* execute(const program::Case& the_case, const Attempt& attempt, Seen* seen,
                               bool note_options = false);
   void single(const program::Case& the_case, const machine::Moment& at);
+  void forked_singles(const program::Case& the_case, std::span<const machine::Moment> visits);
   std::vector<machine::Moment> some_of(std::span<const machine::Moment> visits) const;
+  Fate fate(const program::Case& the_case, const machine::Moment& at, const run::Outcome& outcome) const;
+  void count(const program::Case& the_case, const machine::Moment& at, Fate fate);
   void recover(const program::Case& the_case, const machine::Moment& at);
   void pairs(const program::Case& the_case, const machine::Moment& at, const Seen& failed);
   void crossed(const program::Case& the_case, const machine::Moment& at);
