@@ -48,6 +48,7 @@ std::string_view parameter(program::In) { return "SLOT"; }
 std::string_view parameter(program::Gfp) { return "GFP"; }
 std::string_view parameter(program::Order) { return "ORDER"; }
 std::string_view parameter(program::Node) { return "NODE"; }
+std::string_view parameter(program::Nodes) { return "NODES"; }
 std::string_view parameter(program::Of) { return "SLOT"; }
 std::string_view parameter(program::Align) { return "ALIGN"; }
 std::string_view parameter(program::SlabFlags) { return "FLAGS"; }

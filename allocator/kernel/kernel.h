@@ -102,6 +102,7 @@ class Kernel final : public subject::Pages,
   void drain_all_pages() override { pages_.drain_all_pages(); }
   std::uint64_t nr_free_pages() override { return pages_.nr_free_pages(); }
   void set_min_free_kbytes(std::uint32_t kbytes) override { pages_.set_min_free_kbytes(kbytes); }
+  bool set_mems_allowed(machine::NodeSet nodes) override { return pages_.set_mems_allowed(nodes); }
   std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override {
     return pages_.clients().add(kind, pages, gfp);
   }

@@ -28,7 +28,10 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   void client_released(ClientKind, Pfn) override { ++released; }
   void reclaim_began(gfp_t gfp) override { reclaims.push_back(gfp); }
   void reclaim_ended(std::uint32_t freed) override { reclaimed += freed; }
-  void kswapd_woken(unsigned) override { ++kswapd_wakes; }
+  void kswapd_woken(unsigned node) override {
+    ++kswapd_wakes;
+    nodes_woken |= 1u << node;
+  }
   void io_started() override { ++ios; }
   void fs_called() override { ++fs_calls; }
   void fault_fired(machine::Site site) override { faults.push_back(site); }
@@ -71,7 +74,7 @@ class Recorder final : public subject::PagesTrace, public machine::Witness {
   std::vector<Shown> shown;
   unsigned writing = 0, written = 0;
   unsigned sleeps = 0, parked_pages = 0, refilled_pages = 0, drained_pages = 0, granted = 0, released = 0;
-  unsigned reclaimed = 0, kswapd_wakes = 0, ios = 0, fs_calls = 0, killed = 0;
+  unsigned reclaimed = 0, kswapd_wakes = 0, nodes_woken = 0, ios = 0, fs_calls = 0, killed = 0;
 };
 
 class Rig {

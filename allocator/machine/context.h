@@ -35,6 +35,8 @@ enum class IrqFlag : std::uint8_t { on, off };
 
 // Task flags that allocators look at (domain.md 7.5); a bit set.
 enum TaskFlag : std::uint32_t { pf_memalloc = 1, pf_noio = 2, pf_nofs = 4, pf_realtime = 8, tif_memdie = 16 };
+using NodeSet = std::uint8_t;  // bit n = node n; bits of nodes that there are not say nothing
+inline constexpr NodeSet all_nodes = 0xff;
 inline constexpr std::uint32_t pf_thread_bound = 32;  // engine: stays on its CPU; of workers, never of programs
 
 struct Context {
@@ -44,6 +46,7 @@ struct Context {
   std::uint8_t cpu = 0;  // where it runs now
   IrqFlag irqs = IrqFlag::on;
   bool watched = true;  // engine: somebody else may run at a point, or wants to decide about points or faults
+  NodeSet mems_allowed = all_nodes;  // whose memory the task may have: its cpuset (domain.md 3.5); of tasks only
   std::uint32_t preempt_count = 0;
   std::uint32_t flags = 0;  // TaskFlag bits; handlers start with none
   std::uint32_t op = 0;

@@ -52,15 +52,40 @@ Pfn PageAllocator::alloc_pages(gfp_t gfp, unsigned order) { return alloc_pages_n
 Pfn PageAllocator::alloc_pages_node(int nid, gfp_t gfp, unsigned order) {
   if (reject_nmi(gfp, order, no_pfn)) return no_pfn;
   if ((gfp & subject::gfp_wait) != 0) machine::might_sleep();
-  Request request{
-      .gfp = scope_mask(gfp), .given = gfp, .order = order, .classzone = ZoneKind::normal, .zonelist = nullptr};
+  Request request{.gfp = scope_mask(gfp),
+                  .given = gfp,
+                  .order = order,
+                  .classzone = ZoneKind::normal,
+                  .zonelist = nullptr,
+                  .home = nullptr};
   if (!admit(request, nid)) return no_pfn;
   if (order >= orders_) [[unlikely]] {
     if ((gfp & subject::gfp_nowarn) == 0) report(complaint(ReportKind::order_too_big, order, gfp));
     return no_pfn;
   }
-  const Pfn pfn = get_page_from_freelist(request, Mark::low, 0);
+  if (machine::current().mems_allowed != machine::all_nodes) [[unlikely]]
+    return alloc_confined(request);
+  const Pfn pfn = get_page_from_freelist(request, *request.zonelist, Mark::low, 0);
   return pfn != no_pfn ? pfn : alloc_pages_slowpath(request);
+}
+
+// The same for who has a cpuset, which binds no interrupt: what comes there is not the task's.
+Pfn PageAllocator::alloc_confined(Request& request) {
+  Zonelist home;
+  if (!machine::in_interrupt()) {
+    home = on_nodes(*request.zonelist, zones(), machine::current().mems_allowed);
+    request.home = &home;
+  }
+  const Pfn pfn = get_page_from_freelist(request, request.hardwall(), Mark::low, 0);
+  return pfn != no_pfn ? pfn : alloc_pages_slowpath(request);
+}
+
+bool PageAllocator::set_mems_allowed(machine::NodeSet nodes) {
+  const auto existing = static_cast<machine::NodeSet>((1u << nodes_) - 1);
+  if ((nodes & existing) == 0) return false;
+  // With all of them it is as if there was no cpuset, which costs nothing.
+  machine::current().mems_allowed = (nodes & existing) == existing ? machine::all_nodes : nodes;
+  return true;
 }
 
 // Settles where the request may be served; false: nowhere, or a fault was injected.
@@ -77,14 +102,16 @@ bool PageAllocator::admit(Request& request, int nid) {
   if (node >= nodes_) return false;  // not online: no zone could serve it
   const bool bound = (gfp & subject::gfp_thisnode) != 0;
   request.zonelist = &zonelists_.of(node, zone_table_.highest(gfp), bound ? Fallback::this_node : Fallback::all_nodes);
+  request.home = request.zonelist;
   if (request.zonelist->count == 0) return false;
   request.classzone = zones_[request.zonelist->zones[0]].kind;
   return true;
 }
 
 // domain.md 9.1: the first zone that passes its check and can give a block wins.
-Pfn PageAllocator::get_page_from_freelist(const Request& request, Mark mark, unsigned alloc_flags) {
-  for (const std::uint8_t index : request.zonelist->all()) {
+Pfn PageAllocator::get_page_from_freelist(const Request& request, const Zonelist& zonelist, Mark mark,
+                                          unsigned alloc_flags) {
+  for (const std::uint8_t index : zonelist.all()) {
     Zone& zone = zones_[index];
     if ((alloc_flags & alloc_no_watermarks) == 0) {
       if (!zone_watermark_ok(zone, request.order, mark, request.classzone, alloc_flags)) continue;

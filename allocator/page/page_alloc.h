@@ -1,6 +1,6 @@
 // Façade of allocator/page: the zoned page allocator of K26 (domain.md sections 2-9), on one simulated machine.
 //
-//   alloc.cpp      entry checks, the pass over a zonelist, preparing a block
+//   alloc.cpp      entry checks, cpusets, the pass over a zonelist, preparing a block
 //   slow_path.cpp  what happens when the first pass finds nothing: kswapd, reserves, reclaim, retry, OOM
 //   free.cpp       references, freeing, bad pages            pcp.cpp      per-CPU lists
 //   address.cpp    forms that deal in addresses, exact sizes  reclaim.cpp  direct reclaim, kswapd
@@ -42,6 +42,9 @@ struct Request {
   unsigned order;
   ZoneKind classzone;        // kind of the preferred zone: whose lowmem_reserve counts
   const Zonelist* zonelist;  // not empty
+  const Zonelist* home;      // those of its zones that the task's cpuset has; may be empty
+  // What __GFP_HARDWALL leaves of the zonelist: __GFP_THISNODE says where without regard to cpusets.
+  const Zonelist& hardwall() const { return (gfp & subject::gfp_thisnode) != 0 ? *zonelist : *home; }
 };
 
 class PageAllocator {
@@ -71,6 +74,7 @@ class PageAllocator {
   void cpu_dead(unsigned cpu);  // its lists go back to the buddy lists; the CPU has gone, and does not come meanwhile
   std::uint64_t nr_free_pages() const;
   void set_min_free_kbytes(std::uint32_t kbytes);
+  bool set_mems_allowed(machine::NodeSet nodes);
   void blemish(Pfn pfn, subject::Blemish kind);
   // The owner of an allocated block tells whom it belongs to (both are simulated addresses), and takes that back before
   // it frees the block.
@@ -105,7 +109,8 @@ class PageAllocator {
 
   // alloc.cpp
   bool admit(Request& request, int nid);
-  Pfn get_page_from_freelist(const Request& request, Mark mark, unsigned alloc_flags);
+  [[gnu::cold, gnu::noinline]] Pfn alloc_confined(Request& request);
+  Pfn get_page_from_freelist(const Request& request, const Zonelist& zonelist, Mark mark, unsigned alloc_flags);
   Pfn rmqueue(const Request& request, Zone& zone);
   Pfn rmqueue_single(Zone& zone, gfp_t gfp, const machine::Masked& masked);
   void zone_statistics(const Request& request, Zone& zone, const machine::Masked& masked);

@@ -3,6 +3,7 @@
 // What a page needs to be freed decides who may free it: clean pages anybody who may block, dirty file pages only with
 // __GFP_FS, anonymous pages only with __GFP_IO. The flags are the caller's after its scope masks, so P-GFP-3 and
 // P-GFP-9 hold by construction. A reclaimer has PF_MEMALLOC for the time, so it cannot come here again (P-RECLAIM-7).
+// Pages of clients are taken on nodes of the task's cpuset only; slabs know no nodes here and come from anywhere.
 // Clients come first; what they leave of the batch other layers are asked for (subject::Shrinker), who need nothing for
 // it.
 //
@@ -30,6 +31,11 @@ namespace {
 
 constexpr unsigned def_priority = 12;  // DEF_PRIORITY: the first look is at a 4096th of each list
 
+// A task has pages taken, and kswapd woken, only on the nodes of its cpuset, whatever its flags say; a victim anywhere.
+const Zonelist& to_shrink(const Request& request) {
+  return (machine::current().flags & machine::tif_memdie) != 0 ? *request.zonelist : *request.home;
+}
+
 }  // namespace
 
 // Priorities from 12 down to 0: ever larger parts of the lists, until a batch is free.
@@ -41,7 +47,7 @@ std::uint32_t PageAllocator::try_to_free_pages(const Request& request) {
   trace_->reclaim_began(request.gfp);
   std::uint32_t freed = 0;
   if (!faults_->should_fail("reclaim.progress", reclaim_batch, request.gfp, request.order)) {
-    const std::span<const std::uint8_t> zones = request.zonelist->all();
+    const std::span<const std::uint8_t> zones = to_shrink(request).all();
     for (unsigned priority = def_priority + 1; priority-- != 0 && freed < reclaim_batch;) {
       freed += shrink_zones(zones, request.gfp, priority, reclaim_batch - freed);
       if (freed >= reclaim_batch || !is_writing(zones)) continue;
@@ -133,10 +139,11 @@ std::uint32_t PageAllocator::shrink_slab(gfp_t gfp, std::uint32_t target) {
   return freed;
 }
 
-// P-WMARK-10: a request in the slow path wakes kswapd of its preferred node; of the others where a zone is really low.
+// P-WMARK-10: a request in the slow path wakes kswapd of the node that it prefers of those that its task may have; of
+// the others where a zone is really low.
 void PageAllocator::wake_all_kswapd(const Request& request) {
   unsigned woken = 0;
-  for (const std::uint8_t index : request.zonelist->all()) {
+  for (const std::uint8_t index : to_shrink(request).all()) {
     const Zone& zone = zones_[index];
     if ((woken >> zone.node & 1) != 0) continue;
     if (woken != 0 && zone_watermark_ok(zone, request.order, Mark::low, ZoneKind::dma, 0)) continue;

@@ -40,6 +40,15 @@ bool may_block(gfp_t gfp) {
   return (gfp & subject::gfp_wait) != 0 && machine::sleepable(me.preempt_count, me.irqs);
 }
 
+// The zones for passes at MIN (domain.md 5.6, 9.1). Without __GFP_HARDWALL the nearest enclosing cpuset counts, which
+// is the root and has all nodes; who cannot wait rather takes from elsewhere than nothing, and a victim may go
+// anywhere.
+const Zonelist& within_reach(const Request& request) {
+  const bool victim = (machine::current().flags & machine::tif_memdie) != 0;
+  const bool walled = (request.gfp & subject::gfp_hardwall) != 0 && may_block(request.gfp) && !victim;
+  return walled ? request.hardwall() : *request.zonelist;
+}
+
 // NOFAIL wins over NORETRY (ruling in 7.6). Asked only of requests that may block. A large REPEAT request ends when a
 // round frees nothing (9.4, P-RECLAIM-9): K26's text would have a NOFS one loop for ever with nothing to wait for.
 bool should_alloc_retry(gfp_t gfp, unsigned order, std::uint32_t freed, std::uint64_t reclaimed_total) {
@@ -54,16 +63,19 @@ bool should_alloc_retry(gfp_t gfp, unsigned order, std::uint32_t freed, std::uin
 Pfn PageAllocator::alloc_pages_slowpath(const Request& request) {
   const gfp_t gfp = request.gfp;
   if (nodes_ > 1 && (gfp & subject::GFP_THISNODE) == subject::GFP_THISNODE) return nopage(request);
+  const Zonelist& reach = within_reach(request);
   std::uint64_t reclaimed_total = 0;
   for (Verdict verdict = Verdict::restart;;) {
     if (verdict == Verdict::restart) wake_all_kswapd(request);
     const unsigned alloc_flags = gfp_to_alloc_flags(gfp);
-    Pfn pfn = get_page_from_freelist(request, Mark::min, alloc_flags & ~alloc_no_watermarks);
-    if (pfn == no_pfn && (alloc_flags & alloc_no_watermarks) != 0) {
-      pfn = get_page_from_freelist(request, Mark::min, alloc_no_watermarks);
+    Pfn pfn = get_page_from_freelist(request, reach, Mark::min, alloc_flags & ~alloc_no_watermarks);
+    if (pfn == no_pfn && (alloc_flags & alloc_no_watermarks) != 0) {  // cpusets do not count either
+      pfn = get_page_from_freelist(request, *request.zonelist, Mark::min, alloc_no_watermarks);
     }
     if (pfn != no_pfn) return pfn;
     if (!may_block(gfp)) return nopage(request);
+    // The cpuset has none of its zones, and never will (domain.md 9.4, first paragraph).
+    if (reach.count == 0 && (alloc_flags & alloc_no_watermarks) == 0) return nopage(request);
     // A reclaimer must not reclaim, and a victim shall die rather than wait; only NOFAIL keeps them here.
     if ((machine::current().flags & (machine::pf_memalloc | machine::tif_memdie)) != 0) {
       if ((gfp & subject::gfp_nofail) == 0) return nopage(request);
@@ -77,7 +89,7 @@ Pfn PageAllocator::alloc_pages_slowpath(const Request& request) {
     reclaimed_total += freed;
     if (request.order != 0) drain_every_cpu();
     if (freed != 0 || request.order != 0) {
-      pfn = get_page_from_freelist(request, Mark::min, alloc_flags & ~alloc_no_watermarks);
+      pfn = get_page_from_freelist(request, reach, Mark::min, alloc_flags & ~alloc_no_watermarks);
       if (pfn != no_pfn) return pfn;
     }
     verdict = after_reclaim(request, freed, reclaimed_total, pfn);
@@ -100,7 +112,8 @@ PageAllocator::Verdict PageAllocator::after_reclaim(const Request& request, std:
 PageAllocator::Verdict PageAllocator::may_oom(const Request& request, Pfn& pfn) {
   const bool nofail = (request.gfp & subject::gfp_nofail) != 0;
   if (!oom_busy_.exchange(true, std::memory_order_acquire)) {
-    pfn = get_page_from_freelist(request, Mark::high, 0);
+    const bool victim = (machine::current().flags & machine::tif_memdie) != 0;
+    pfn = get_page_from_freelist(request, victim ? *request.zonelist : request.hardwall(), Mark::high, 0);
     const bool killing = nofail || (request.order <= costly_order && (request.gfp & subject::gfp_thisnode) == 0);
     if (pfn == no_pfn && killing) out_of_memory(request);
     oom_busy_.store(false, std::memory_order_release);

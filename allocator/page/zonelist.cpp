@@ -61,6 +61,14 @@ void Zonelists::build(std::span<const Zone> zones, unsigned nodes, unsigned cpus
   }
 }
 
+Zonelist on_nodes(const Zonelist& list, std::span<const Zone> zones, machine::NodeSet nodes) {
+  Zonelist left;
+  for (const std::uint8_t index : list.all()) {
+    if ((nodes >> zones[index].node & 1) != 0) left.zones[left.count++] = index;
+  }
+  return left;
+}
+
 std::optional<ZoneKind> gfp_zone(gfp_t gfp, unsigned kinds) {
   ZoneKind named = ZoneKind::normal;
   switch (gfp & subject::gfp_zone_mask) {

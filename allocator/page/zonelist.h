@@ -20,6 +20,9 @@ struct Zonelist {
   std::span<const std::uint8_t> all() const { return {zones, count}; }
 };
 
+// The list without the zones of other nodes.
+Zonelist on_nodes(const Zonelist& list, std::span<const Zone> zones, machine::NodeSet nodes);
+
 enum class Fallback : std::uint8_t { all_nodes, this_node };
 
 class Zonelists {

@@ -41,6 +41,7 @@ class ForwardingPages : public Pages {
   void drain_all_pages() override { inner_.drain_all_pages(); }
   std::uint64_t nr_free_pages() override { return inner_.nr_free_pages(); }
   void set_min_free_kbytes(std::uint32_t kbytes) override { inner_.set_min_free_kbytes(kbytes); }
+  bool set_mems_allowed(machine::NodeSet nodes) override { return inner_.set_mems_allowed(nodes); }
   std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) override {
     return inner_.client_add(kind, pages, gfp);
   }

@@ -98,6 +98,9 @@ class Pages {
   virtual void drain_all_pages() = 0;  // sleepable process context
   virtual std::uint64_t nr_free_pages() = 0;
   virtual void set_min_free_kbytes(std::uint32_t kbytes) = 0;
+  // The nodes of the current task's cpuset, until it ends (domain.md 3.5); all at first. False, and nothing has
+  // changed: there is none of these nodes. Any context; requests of interrupts are not bound by it.
+  virtual bool set_mems_allowed(machine::NodeSet nodes) = 0;
   // Clients: allocate one page at a time with gfp and hold it as `kind`; returns pages really added.
   virtual std::uint32_t client_add(ClientKind kind, std::uint32_t pages, gfp_t gfp) = 0;
   virtual std::uint32_t client_drop(ClientKind kind, std::uint32_t pages) = 0;

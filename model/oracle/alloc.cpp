@@ -103,14 +103,14 @@ void Oracle::State::open_request(Flight& f) {
   f.ever = f.always = 0;
   f.disturbed = false;
   f.nodes_due = 0;
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
-  const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
-  // Which node a request prefers whose task may migrate is not known.
-  f.impossible_zone = allowed == 0 && (list.allowed == 0 || !f.unjudged);
+  // Which node a request prefers whose task may migrate is not known, and matters to one that is for a node.
+  const bool known = !f.unjudged || (f.gfp & subject::gfp_thisnode) == 0;
+  f.impossible_zone = reach(f).most == 0 && (known || geometry.zonelist(f.node, f.high).allowed == 0);
   if (mark_changers != 0) f.unjudged = true;
   if (f.unjudged || f.impossible_zone) return;
   if (mutators != 1) return disturb(f);
   if (shape.nodes == 1) {  // the zonelist is the zones from the top: the first that passes decides
+    const ZoneSet allowed = zones_of(f);
     for (unsigned z = geometry.count(); z-- != 0;) {
       if ((allowed & zone_bit(z)) == 0 || !passes(f, z, geometry.zone(z).mark_low, 0)) continue;
       f.stages[0] = {zone_bit(z), zone_bit(z)};
@@ -129,10 +129,9 @@ void Oracle::State::open_request(Flight& f) {
 }
 
 Stage Oracle::State::stage_now(const Flight& f, unsigned stage) const {
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
-  const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
+  const Reach zones = reach(f, stage);
   Stage now;
-  for_each_zone(allowed, [&](unsigned z) {
+  for_each_zone(zones.most, [&](unsigned z) {
     const Zone& zone = geometry.zone(z);
     bool must = false, may = false;
     if (stage == 0) {
@@ -147,7 +146,7 @@ Stage Oracle::State::stage_now(const Flight& f, unsigned stage) const {
       must = has_block(f, z, false);
       may = has_block(f, z, true);
     }
-    if (must) now.must |= zone_bit(z);
+    if (must) now.must |= zones.least & zone_bit(z);
     if (may) now.may |= zone_bit(z);
   });
   return now;
@@ -199,13 +198,12 @@ bool Oracle::State::surely_passes(const Flight& f, unsigned z) const {
 
 void Oracle::State::disturb(Flight& f) {
   if (f.disturbed || f.unjudged || f.impossible_zone || f.must_be_refused) return;
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
-  const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
+  const Reach zones = reach(f);
   f.disturbed = true;
   f.always = 0;
-  for_each_zone(allowed, [&](unsigned z) {
+  for_each_zone(zones.most, [&](unsigned z) {
     if (could_pass(f, z)) f.ever |= zone_bit(z);
-    if (surely_passes(f, z)) f.always |= zone_bit(z);
+    if ((zones.least & zone_bit(z)) != 0 && surely_passes(f, z)) f.always |= zone_bit(z);
   });
 }
 
@@ -219,9 +217,7 @@ void Oracle::State::after_change() {
   for (const std::uint8_t index : allocating) {
     Flight& f = request_in_flight(index);
     if (!f.disturbed) continue;
-    const Zonelist& list = geometry.zonelist(f.node, f.high);
-    const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
-    for_each_zone(static_cast<ZoneSet>(allowed & ~f.ever), [&](unsigned z) {
+    for_each_zone(static_cast<ZoneSet>(reach(f).most & ~f.ever), [&](unsigned z) {
       if (could_pass(f, z)) f.ever |= zone_bit(z);
     });
     for_each_zone(f.always, [&](unsigned z) {
@@ -232,8 +228,7 @@ void Oracle::State::after_change() {
 
 std::uint8_t Oracle::State::kswapds_due(const Flight& f) const {
   std::uint8_t due = 0;
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
-  for_each_zone((f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed, [&](unsigned z) {
+  for_each_zone(zones_of(f) & zones_at_home(f), [&](unsigned z) {
     const ZoneState& now = ledger.zone(z);
     if (!watermark_ok(now.free, now.nr_free, f.order, geometry.zone(z).mark_low, geometry.zone(z).reserve[0])) {
       due |= static_cast<std::uint8_t>(1u << geometry.zone(z).node);

@@ -163,6 +163,11 @@ Ruling Oracle::State::judge_zone(Flight& f, unsigned z, Pfn first) {
       !f.may_be_refused) {
     return broken("zone.node", first, fmt::format("a frame of node {}, wanted was node {}", zone.node, f.node));
   }
+  if (f.mems != machine::all_nodes && (f.gfp & subject::gfp_thisnode) == 0 && (reach(f).most & zone_bit(z)) == 0) {
+    return broken(
+        "gfp.cpuset", first,
+        fmt::format("a frame of node {} for gfp {:#x} and a task with nodes {:#x}", zone.node, f.gfp, f.mems));
+  }
   if (f.unjudged) return Ruling::fine;
   if (f.disturbed) {
     if ((f.ever & zone_bit(z)) != 0) return Ruling::fine;
@@ -170,6 +175,10 @@ Ruling Oracle::State::judge_zone(Flight& f, unsigned z, Pfn first) {
     for (const Stage& stage : f.stages) {
       if ((stage.may & zone_bit(z)) != 0 && (geometry.before(z, f.node) & stage.must) == 0) return Ruling::fine;
       if (stage.must != 0) break;
+    }
+    if (f.stages[0].must != 0 && (reach(f, 0).most & zone_bit(z)) == 0) {
+      return broken("gfp.cpuset", first,
+                    fmt::format("served by node {} although one of nodes {:#x} passes", zone.node, f.mems));
     }
     if ((f.ever & zone_bit(z)) != 0 || f.stages[0].must != 0) {
       return broken("zone.preference", first,

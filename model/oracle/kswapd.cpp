@@ -30,8 +30,9 @@ std::uint64_t reclaimable_in(const ZoneState& zone) {
 
 }  // namespace
 
-void Oracle::State::on_kswapd_woken(const Event& event, Flight& f) {
+Ruling Oracle::State::on_kswapd_woken(const Event& event, Flight& f) {
   const auto node = static_cast<unsigned>(event.value);
+  if (const Ruling ruling = judge_kswapd_of(node, f); ruling != Ruling::fine) return ruling;
   f.nodes_woken |= static_cast<std::uint8_t>(1u << node);
   Wake& wake = wakes[node];
   if (!std::exchange(wake.ever, true)) ++kswapds_started;
@@ -44,6 +45,7 @@ void Oracle::State::on_kswapd_woken(const Event& event, Flight& f) {
   const std::uint8_t order = f.active && allocates(f.request.act) ? f.order : 0;
   wake.order = untouched ? std::max(wake.order, order) : order;
   wake.judged = mark_changers == 0;
+  return Ruling::fine;
 }
 
 Ruling Oracle::State::on_quiet() {

@@ -21,6 +21,7 @@ Flight& Oracle::State::open_inner(const Event& event, ContextState& state, const
   state.outer.push_back(state.flight);
   Flight& f = state.flight;
   f.open(event);
+  f.mems = state.mems_allowed;
   f.layer = true;
   f.request = request;
   enter_mutator();

@@ -98,6 +98,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   for_each_context([](ContextState& state) {  // those of the last run
     state.draining = state.shrinking = state.entered = false;
     state.percpu.area = 0;
+    state.mems_allowed = machine::all_nodes;
     state.flight.active = false;
     state.flight.request.act = Act::none;
     state.outer.clear();
@@ -230,8 +231,7 @@ Ruling Oracle::State::on(const Event& event) {
     case EventKind::reclaim_began: return on_reclaim_began(event, state);
     case EventKind::reclaim_ended: return on_reclaim_ended(event, state);
     case EventKind::kswapd_woken:
-      if (event.value < shape.nodes) on_kswapd_woken(event, state.flight);
-      return Ruling::fine;
+      return event.value < shape.nodes ? on_kswapd_woken(event, state.flight) : Ruling::fine;
     case EventKind::io_started:
     case EventKind::fs_called: return on_io(event, state.flight);
     case EventKind::oom_chose: return on_chose(event, index);
@@ -284,6 +284,7 @@ Ruling Oracle::State::on_call(const Event& event, ContextState& state) {
                               f.task_flags));
   }
   f.open(event);
+  f.mems = state.mems_allowed;
   if (is_surely_offline(event.cpu)) return happens_offline(event.cpu, machine::no_pfn, "an operation is called there");
   if (!state.entered) {
     state.entered = true;
@@ -473,6 +474,7 @@ Ruling Oracle::State::on_result(const Event& event, ContextState& state) {
         if (event.value != 0) mutex_holder[f.request.byte & 3] = static_cast<std::uint8_t>(index + 1);
         break;
       case Act::shrinker: --shrinkers; break;
+      case Act::set_mems: ruling = judge_mems_allowed(event, state); break;
       case Act::cpu_down:
       case Act::cpu_up: ruling = judge_hotplug(event, state); break;
       case Act::mutex_lock:

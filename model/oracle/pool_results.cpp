@@ -165,9 +165,9 @@ bool Oracle::State::backend_would_give(const Flight& f, const PoolRecord& pool) 
     if (!layout) return false;
     probe.order = static_cast<std::uint8_t>(layout->order + 1);
   }
-  const Zonelist& list = geometry.zonelist(0, probe.high);
+  const ZoneSet zones = reach(probe, 1).least;
   for (unsigned z = 0; z != geometry.count(); ++z) {
-    if ((list.allowed >> z & 1) != 0 && passes(probe, z, geometry.zone(z).mark_high, 0)) return true;
+    if ((zones & zone_bit(z)) != 0 && passes(probe, z, geometry.zone(z).mark_high, 0)) return true;
   }
   return false;
 }

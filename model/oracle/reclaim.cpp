@@ -174,10 +174,13 @@ Ruling Oracle::State::on_client_released(const Event& event, unsigned index) {
     if (!allowed)
       return broken("reclaim.owner", frame,
                     fmt::format("gfp {:#x} may not take a {} page", gfp, subject::client_names[event.detail]));
-    const Zonelist& list = geometry.zonelist(f.node, f.high);
-    const ZoneSet zones = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
-    if (f.in_reclaim && !f.unjudged && !f.nmi && (zones >> geometry.zone_of(frame) & 1) == 0)
+    const unsigned z = geometry.zone_of(frame);
+    if (f.in_reclaim && !f.unjudged && !f.nmi && (zones_of(f) & zone_bit(z)) == 0)
       return broken("reclaim.owner", frame, fmt::format("gfp {:#x} may not be served by the zone of this page", f.gfp));
+    if (f.in_reclaim && !f.nmi && (zones_to_shrink(f) & zone_bit(z)) == 0)
+      return broken(
+          "gfp.cpuset", frame,
+          fmt::format("reclaim takes a page of node {} for a task with nodes {:#x}", geometry.zone(z).node, f.mems));
     ++(f.in_reclaim ? f.round_pages : f.victim_pages);
   } else if (machine::is_daemon(event.who) && kind == ClientKind::process) {
     return broken("reclaim.owner", frame, "kswapd took a page of a process");
@@ -258,11 +261,10 @@ void Oracle::State::settle_unannounced() {
 
 std::uint64_t Oracle::State::reclaimable(const Flight& f) const {
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
-  const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
+  const ZoneSet zones = zones_of(f) & zones_at_home(f);
   std::uint64_t pages = 0;
   for (unsigned z = 0; z != geometry.count(); ++z) {
-    if ((allowed >> z & 1) == 0) continue;
+    if ((zones >> z & 1) == 0) continue;
     const auto held = [&](ClientKind kind) { return ledger.zone(z).client_pages[static_cast<unsigned>(kind)]; };
     pages += held(ClientKind::clean);
     if ((gfp & subject::gfp_fs) != 0) pages += held(ClientKind::dirty);
@@ -300,13 +302,11 @@ bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {
 
 // No zone of the request would serve it now, and neither reclaim nor a kill can change that.
 bool Oracle::State::nothing_will_come(const Flight& f) const {
-  const Zonelist& list = geometry.zonelist(f.node, f.high);
+  const bool no_marks = (f.rights.must & right_no_watermarks) != 0;
+  const ZoneSet zones = reach(f, no_marks ? 2 : 1).least;
   for (unsigned z = 0; z != geometry.count(); ++z) {
-    if ((list.allowed >> z & 1) == 0) continue;
-    if ((f.gfp & subject::gfp_thisnode) != 0 && geometry.zone(z).node != f.node) continue;
-    if ((f.rights.must & right_no_watermarks) != 0 ? has_block(f, z, false)
-                                                   : passes(f, z, geometry.zone(z).mark_min, f.rights.must))
-      return false;
+    if ((zones & zone_bit(z)) == 0) continue;
+    if (no_marks ? has_block(f, z, false) : passes(f, z, geometry.zone(z).mark_min, f.rights.must)) return false;
   }
   if ((f.task_flags & machine::pf_memalloc) != 0) return true;
   // NOFAIL with NORETRY may call the OOM killer (one reading of 7.6) and need not (the other).

@@ -338,6 +338,10 @@ struct Translate {
   void operator()(const NofsRestore&) {}
   void operator()(const NoreclaimSave&) {}
   void operator()(const NoreclaimRestore&) {}
+  void operator()(const SetMemsAllowed& o) {
+    r.act = Act::set_mems;
+    r.byte = o.nodes.bits;
+  }
   void operator()(const CpuDown& o) {
     r.act = Act::cpu_down;
     r.number = o.cpu.value;

@@ -59,6 +59,7 @@ enum class Act : std::uint8_t {
   msleep,
   cpu_down,
   cpu_up,
+  set_mems,
   get_cpu,
   percpu_var,
   percpu_alloc,
@@ -105,7 +106,7 @@ struct Request {
   std::uint8_t order = 0;
   std::int8_t node = -1;
   bool by_address = false;  // the function deals in addresses
-  std::uint8_t byte = 0;    // poke; kind of client or of flaw; trait; lock
+  std::uint8_t byte = 0;    // poke; kind of client or of flaw; trait; lock; set of nodes
   std::uint16_t out = 0;
   program::In in{};
   std::uint32_t gfp = 0;

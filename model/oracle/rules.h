@@ -72,6 +72,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"gfp.noretry", RuleKind::rule, "P-GFP-7", "__GFP_NORETRY: at most one round of direct reclaim"},
     {"gfp.repeat", RuleKind::rule, "P-RECLAIM-2", "__GFP_REPEAT above order 3 is not refused while reclaim makes progress and has freed less than the request"},
     {"gfp.nofail", RuleKind::rule, "P-RECLAIM-2", "__GFP_NOFAIL that may sleep is never refused below MAX_ORDER"},
+    {"gfp.cpuset", RuleKind::rule, "3.5, 5.6, 9.1, P-RECLAIM-2", "a task gets, reclaims and wakes kswapd for memory of its cpuset's nodes only; without __GFP_HARDWALL, and where waiting is no way out, it gets that of others once its own is short"},
     // --- context
     {"ctx.balance", RuleKind::rule, "P-CTX-3", "preempt_count, the interrupt flag, the task flags and the locks held are the same after a call as before, but for what the call is for"},
     {"ctx.sleeping", RuleKind::rule, "P-CTX-1", "no might_sleep report without a caller that may not sleep"},

@@ -2,6 +2,7 @@
 //
 //   oracle.cpp     begin, end, dispatch of events, façade
 //   alloc.cpp      entitlement of requests
+//   cpusets.cpp    which zones the cpuset of a task leaves to them
 //   grant.cpp      what they got: blocks and refusals
 //   release.cpp    releases, references, splits: legal, crime or fatal
 //   memory.cpp     contents, pokes, poison, blemishes
@@ -78,6 +79,11 @@ struct Stage {
   ZoneSet must = 0, may = 0;
 };
 
+// Zones that a request may look at: those that the reference surely gives it, and all that it could be read to give.
+struct Reach {
+  ZoneSet least = 0, most = 0;
+};
+
 struct Limbo {
   Pfn first;
   std::uint8_t order;
@@ -91,7 +97,8 @@ struct FlightState {
   std::uint8_t cpu = 0;
   IrqFlag irqs = IrqFlag::on;
   std::uint32_t preempt_count = 0, task_flags = 0;
-  LockSet held = 0;  // at the call
+  machine::NodeSet mems = machine::all_nodes;  // of the context's cpuset
+  LockSet held = 0;                            // at the call
 
   // Allocation. gfp as the allocator sees it (masked); stages as of the moment when the request was opened.
   std::uint32_t gfp = 0;
@@ -230,6 +237,7 @@ struct ContextState {
   std::uint32_t shrunk_pages = 0;  // ... and gave back so many
   bool entered = false;            // its first operation was called, with ...
   std::uint32_t entered_count = 0;
+  machine::NodeSet mems_allowed = machine::all_nodes;  // what it was granted last
   IrqFlag entered_irqs = IrqFlag::on;
   bool draining = false;  // a daemon that has announced a page that leaves a list; the page may be on its way
   Flight flight;
@@ -422,6 +430,16 @@ struct Oracle::State {
   void disturb(Flight&);
   std::uint8_t kswapds_due(const Flight&) const;
 
+  // cpusets.cpp
+  ZoneSet zones_of(const Flight&) const;       // of the zonelist
+  ZoneSet zones_at_home(const Flight&) const;  // ... on nodes of the cpuset, for whom it binds
+  bool is_at_home(const Flight&, unsigned node) const;
+  Reach reach(const Flight&, unsigned stage) const;
+  Reach reach(const Flight&) const;              // of any stage
+  ZoneSet zones_to_shrink(const Flight&) const;  // whose pages direct reclaim may take
+  Ruling judge_mems_allowed(const Event&, ContextState&);
+  Ruling judge_kswapd_of(unsigned node, const Flight&);
+
   // grant.cpp
   Ruling judge_result(const Event&, Flight&);
   bool must_not_fail(const Flight&) const;
@@ -534,7 +552,7 @@ struct Oracle::State {
   Ruling judge_shown(const Flight&);
 
   // kswapd.cpp
-  void on_kswapd_woken(const Event&, Flight&);
+  Ruling on_kswapd_woken(const Event&, Flight&);
   void excuse_kswapd(unsigned node) { wakes[node].judged = false; }
   Ruling on_quiet();
 

@@ -108,6 +108,7 @@ class Author {
   void settle();      // leaves sections and gives back all or some of what is owned
   std::size_t written() const { return program().ops.size(); }
 
+  void cpuset();      // enters one, on a machine with several nodes
   void act_in_nmi();  // which may enter nothing
 
   // For crimes: the pieces of which actions are made.
@@ -262,6 +263,7 @@ class Author {
   std::vector<std::uint64_t> frames_;              // bytes of each, with its arrays
   std::uint8_t spin_floor_ = 0, mutex_floor_ = 0;  // the first lock that may be taken under what is held
   bool irqs_off_ = false;
+  bool is_confined_ = false;  // to some nodes
 };
 
 }  // namespace memtorture::program

@@ -44,7 +44,8 @@ gfp_t Author::gfp(std::uint8_t order, Form form) {
   if (zone >= 6 && zone < 12) bits |= gfp_dma32;
   if (zone >= 12 && zone < 32 && form == Form::page) bits |= gfp_highmem;
   if (random_.percent(8) && (bits & gfp_reclaimable) == 0) bits |= gfp_movable;
-  const bool is_narrow = (bits & (gfp_dma | gfp_dma32 | gfp_thisnode)) != 0 || (bits & gfp_fs) == 0;
+  const bool is_walled = is_confined_ && (bits & gfp_hardwall) != 0;
+  const bool is_narrow = (bits & (gfp_dma | gfp_dma32 | gfp_thisnode)) != 0 || (bits & gfp_fs) == 0 || is_walled;
   const std::uint32_t timid = is_crowded() ? 90 : is_narrow ? 70 : 10;
   if (must_succeed(bits, order) && random_.percent(timid)) bits |= gfp_noretry;
   if (must_succeed(bits, order) && !is_narrow && random_.percent(3)) bits |= gfp_nofail;
@@ -322,11 +323,22 @@ void Author::spin_section() {
 }
 
 void Author::scope() {
+  if (case_.shape.nodes > 1 && random_.percent(50)) return cpuset();
   switch (random_.below(3)) {
     case 0: return inside(NoioSave{}, NoioRestore{}, false);
     case 1: return inside(NofsSave{}, NofsRestore{}, false);
     default: return inside(NoreclaimSave{}, NoreclaimRestore{}, false);
   }
+}
+
+// For a while, or for good; there are cases with nothing but refusals of requests outside.
+void Author::cpuset() {
+  const auto all = static_cast<std::uint8_t>((1U << case_.shape.nodes) - 1);
+  const Nodes some{static_cast<std::uint8_t>(random_.percent(95) ? 1 + random_.below(all - 1U) : random_.next())};
+  const bool before = std::exchange(is_confined_, true);
+  if (sections_ >= 3 || random_.percent(50)) return emit(SetMemsAllowed{some});
+  inside(SetMemsAllowed{some}, SetMemsAllowed{{all}}, false);
+  is_confined_ = before;
 }
 
 // Mutexes nest in the order of their numbers, too. The last one is a filesystem's: its shrinker takes it, so it is held

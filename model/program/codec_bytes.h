@@ -151,6 +151,7 @@ class ByteReader {
     offset.value = static_cast<std::int64_t>((zigzag >> 1) ^ (0 - (zigzag & 1)));
   }
   void field(Byte& value) { value.value = byte(); }
+  void field(Nodes& nodes) { nodes.bits = byte(); }
   void field(Count& count) { count.value = static_cast<std::uint32_t>(number()); }
   void field(CpuNumber& cpu) { cpu.value = static_cast<std::uint32_t>(number()); }
   void field(Frame& frame) { frame.value = static_cast<machine::Pfn>(number()); }
@@ -222,6 +223,7 @@ class ByteWriter {
     number(bits << 1 ^ (0 - (bits >> 63)));
   }
   void field(Byte value) { byte(value.value); }
+  void field(Nodes nodes) { byte(nodes.bits); }
   void field(Count count) { number(count.value); }
   void field(CpuNumber cpu) { number(cpu.value); }
   void field(Frame frame) { number(frame.value); }

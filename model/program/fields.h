@@ -33,6 +33,10 @@ struct Node {
   std::int8_t value = -1;
   friend bool operator==(Node, Node) = default;
 };  // -1: local; or 0..nodes_max-1
+struct Nodes {
+  std::uint8_t bits = 1;
+  friend bool operator==(Nodes, Nodes) = default;
+};  // bit n = node n, 0x03; there need be none of them
 struct Bytes {
   std::uint64_t value = 0;
   friend bool operator==(Bytes, Bytes) = default;

@@ -41,7 +41,8 @@ class Generator {
 
  private:
   static constexpr std::size_t no_criminal = ~std::size_t{0};
-  static constexpr std::uint32_t focused_percent = 15;  // of all cases
+  static constexpr std::uint32_t focused_percent = 15;   // of all cases
+  static constexpr std::uint32_t confined_percent = 30;  // of the tasks of machines with several nodes
 
   struct Shared {  // a compound block with two owners
     Slot slot = 0;
@@ -116,6 +117,8 @@ class Generator {
         author.act_in_nmi();
         ops = 0;
     }
+    if (case_.programs[index].kind == ContextKind::task && case_.shape.nodes > 1 && random_.percent(confined_percent))
+      author.cpuset();
     while (author.written() < ops) author.act();
     if (index == criminal_) commit_crime(author);
     author.settle();

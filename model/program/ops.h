@@ -190,6 +190,7 @@ struct NofsSave { bool operator==(const NofsSave&) const = default; MT_OP("memal
 struct NofsRestore { bool operator==(const NofsRestore&) const = default; MT_OP("memalloc_nofs_restore", "undo it") };
 struct NoreclaimSave { bool operator==(const NoreclaimSave&) const = default; MT_OP("memalloc_noreclaim_save", "this task becomes PF_MEMALLOC") };
 struct NoreclaimRestore { bool operator==(const NoreclaimRestore&) const = default; MT_OP("memalloc_noreclaim_restore", "undo it") };
+struct SetMemsAllowed { Nodes nodes; bool operator==(const SetMemsAllowed&) const = default; MT_OP("set_mems_allowed", "from here on this task's cpuset has these nodes only; refused if there is none of them", &SetMemsAllowed::nodes) };
 
 // --- CPUs that go and come (refused: CPU 0, a CPU that there is not, one that has gone or is there)
 struct CpuDown { CpuNumber cpu; bool operator==(const CpuDown&) const = default; MT_OP("cpu_down", "a CPU goes offline: what runs there goes on elsewhere, and nothing is kept there", &CpuDown::cpu) };
@@ -265,9 +266,9 @@ using Op = std::variant<
     SpinTrylock, MutexLockOp, MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock,
     RcuReadUnlock, RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep,
     Schedule, CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
-    CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed, PerCpuVar, AllocPercpu,
-    AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr, PutCpuPtr, ThisCpuPtr,
-    PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
+    SetMemsAllowed, CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed,
+    PerCpuVar, AllocPercpu, AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr,
+    PutCpuPtr, ThisCpuPtr, PerCpuPtr, PtrAdd, PerCpuAdd, ThisCpuAdd, RawCpuAdd, PerCpuSum, BlemishPage, Forget>;
 inline constexpr std::size_t op_kinds = std::variant_size_v<Op>;
 
 // Calls f.template operator()<OpType>() for each operation type, in the variant's order.

@@ -70,6 +70,9 @@ void randomise(Case& c, Random& random, Offset& offset) {
   if (random.percent(30)) offset.value = random.below(static_cast<std::uint32_t>(page));
 }
 void randomise(Case&, Random& random, Byte& byte) { byte.value = static_cast<std::uint8_t>(random.next()); }
+void randomise(Case& c, Random& random, Nodes& nodes) {
+  nodes.bits = static_cast<std::uint8_t>(random.percent(95) ? random.below(1u << c.shape.nodes) : random.next());
+}
 void randomise(Case&, Random& random, Count& count) {
   count.value = random.percent(90) ? random.below(65) : static_cast<std::uint32_t>(edgy_number(random, 12));
 }

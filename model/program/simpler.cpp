@@ -30,6 +30,7 @@ std::uint64_t weight(Offset offset) {
   return offset.value < 0 ? 2 * (0 - bits) - 1 : 2 * bits;
 }
 std::uint64_t weight(Byte byte) { return byte.value; }
+std::uint64_t weight(Nodes nodes) { return nodes.bits; }
 std::uint64_t weight(Count count) { return count.value == 0 ? 2 : count.value - 1; }
 std::uint64_t weight(CpuNumber cpu) { return cpu.value == 0 ? 2 : cpu.value - 1; }
 std::uint64_t weight(Frame frame) { return frame.value; }
@@ -61,6 +62,12 @@ std::vector<In> candidates(In in) {
           {in.slot, 1},
           {in.slot, static_cast<std::uint16_t>(in.offset / 2)},
           {in.slot, static_cast<std::uint16_t>(in.offset - 1)}};
+}
+std::vector<Nodes> candidates(Nodes nodes) {
+  std::vector<Nodes> all = {{1}, {2}};
+  for (unsigned bits = nodes.bits; bits != 0; bits &= bits - 1)
+    all.push_back({static_cast<std::uint8_t>(nodes.bits & ~(bits & (0 - bits)))});
+  return all;
 }
 template <class Field>
 std::vector<Field> candidates(Field field) {

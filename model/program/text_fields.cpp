@@ -50,6 +50,9 @@ void read(Scanner& scanner, SlotTable&, Node& node) {
   if (scanner.take_if("local") || scanner.take_if("-1")) return;
   node.value = static_cast<std::int8_t>(scanner.take_number("'local' or a node", {0, machine::nodes_max - 1}));
 }
+void read(Scanner& scanner, SlotTable&, Nodes& nodes) {
+  nodes.bits = static_cast<std::uint8_t>(scanner.take_number("a mask of nodes", {0, 255}));
+}
 void read(Scanner& scanner, SlotTable&, Bytes& bytes) { bytes.value = scanner.take_number("a size", {}, Suffix::size); }
 void read(Scanner& scanner, SlotTable&, Offset& offset) { offset.value = read_signed(scanner, "an offset in bytes"); }
 void read(Scanner& scanner, SlotTable&, Byte& byte) {
@@ -101,6 +104,7 @@ void write(Text out, const Case&, Node node) {
 void write(Text out, const Case&, Bytes bytes) { fmt::format_to(out, " {}", print_size(bytes.value)); }
 void write(Text out, const Case&, Offset offset) { fmt::format_to(out, " {}", offset.value); }
 void write(Text out, const Case&, Byte byte) { fmt::format_to(out, " {:#04x}", byte.value); }
+void write(Text out, const Case&, Nodes nodes) { fmt::format_to(out, " {:#04x}", nodes.bits); }
 void write(Text out, const Case&, Count count) { fmt::format_to(out, " {}", count.value); }
 void write(Text out, const Case&, CpuNumber cpu) { fmt::format_to(out, " {}", cpu.value); }
 void write(Text out, const Case&, Frame frame) { fmt::format_to(out, " {}", frame.value); }

@@ -128,6 +128,7 @@ constexpr CallRow rows[] = {
     // --- the machine
     {"cpu_down", "", "cpu_down 1", sleeps},
     {"cpu_up", "cpu_down 1", "cpu_up 1", sleeps},
+    {"set_mems_allowed", "", "set_mems_allowed 0x01", anywhere},
     {"smp_processor_id", "", "smp_processor_id", pinned_only},
     {"might_sleep", "", "might_sleep", sleeps},
     {"schedule", "", "schedule", sleeps},

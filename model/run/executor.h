@@ -304,6 +304,7 @@ class Executor {
   MT_EXECUTE(NofsRestore);
   MT_EXECUTE(NoreclaimSave);
   MT_EXECUTE(NoreclaimRestore);
+  MT_EXECUTE(SetMemsAllowed);
   MT_EXECUTE(CpuDown);
   MT_EXECUTE(CpuUp);
   MT_EXECUTE(ForkTask);

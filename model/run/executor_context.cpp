@@ -167,6 +167,10 @@ void Executor::operator()(const NofsSave&) { enter_scope(Open::nofs, machine::pf
 void Executor::operator()(const NofsRestore&) { close(Open::nofs); }
 void Executor::operator()(const NoreclaimSave&) { enter_scope(Open::noreclaim, machine::pf_memalloc); }
 void Executor::operator()(const NoreclaimRestore&) { close(Open::noreclaim); }
+void Executor::operator()(const SetMemsAllowed& op) {
+  begin();
+  end(pages_->set_mems_allowed(op.nodes.bits) ? 1 : 0);
+}
 void Executor::operator()(const CpuDown& op) {
   if (cpus_ == nullptr) return skip();
   begin();

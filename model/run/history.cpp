@@ -93,7 +93,8 @@ std::string result_text(const Case& the_case, const Event& event) {
   if (event.op >= ops.size()) return "";
   const program::Op& op = ops[event.op];
   if (std::holds_alternative<program::PageAddress>(op)) return fmt::format("= {:#x}", event.value);
-  if (std::holds_alternative<program::CpuDown>(op) || std::holds_alternative<program::CpuUp>(op))
+  if (std::holds_alternative<program::CpuDown>(op) || std::holds_alternative<program::CpuUp>(op) ||
+      std::holds_alternative<program::SetMemsAllowed>(op))
     return event.value != 0 ? "= done" : "= refused";
   if (tells_a_number(op)) return fmt::format("= {}", static_cast<std::int64_t>(event.value));
   if (program::is_for_percpu(op)) return percpu_result_text(the_case, op, event);
