@@ -169,7 +169,7 @@ void Tape::reclaim_ended(std::uint32_t freed) {
 std::uint8_t Tape::in_reach(const Growth& growth) const {
   if (objects_view_ == nullptr || growth.cache == subject::no_cache) return 0;
   const machine::Shape& shape = machine_->shape();
-  const bool own_array = shape.cpus == 1 && growth.nid == 0 && !growth.anywhere;
+  const bool own_array = shape.cpus == 1 && (growth.nid == 0 || growth.anywhere);
   std::uint64_t found = own_array ? objects_view_->cpu_array(growth.cache, 0).avail : 0;
   for (unsigned node = 0; node != shape.nodes; ++node) {
     if (!growth.anywhere && static_cast<int>(node) != growth.nid) continue;
