@@ -105,6 +105,34 @@ TEST(Clients, ReclaimStaysInTheZonesOfTheRequest) {
   }
 }
 
+// A round that frees nothing leaves nothing that it may take, but what a device refused.
+TEST(Clients, NoRoundIsInVainBesideThem) {
+  struct Row {
+    ClientKind kind;
+    std::uint32_t gfp;
+    std::string_view fault;
+    bool right;
+  };
+  for (const Row& row :
+       {Row{ClientKind::clean, subject::GFP_NOIO, "", false}, Row{ClientKind::clean, GFP_KERNEL, "reclaim.swap", false},
+        Row{ClientKind::clean, GFP_KERNEL, "reclaim.progress", true}, Row{ClientKind::dirty, GFP_KERNEL, "", false},
+        Row{ClientKind::dirty, subject::GFP_NOFS, "", true}, Row{ClientKind::dirty, GFP_KERNEL, "reclaim.swap", false},
+        Row{ClientKind::dirty, GFP_KERNEL, "reclaim.writeback", true}, Row{ClientKind::anon, GFP_KERNEL, "", false},
+        Row{ClientKind::anon, subject::GFP_NOIO, "", true}, Row{ClientKind::anon, GFP_KERNEL, "reclaim.swap", true},
+        Row{ClientKind::anon, GFP_KERNEL, "reclaim.writeback", false},
+        Row{ClientKind::process, GFP_KERNEL, "", true}}) {
+    Driver d;
+    add(d, row.kind, GFP_KERNEL, 2, 1024, 2);
+    d.returned(2);
+    d.call(program::AllocPage{Out{0}, {row.gfp}});
+    d.told(reclaim_began, 0, 0, no_pfn, row.gfp);
+    if (!row.fault.empty()) d.told(faulted, 0, machine::Site(row.fault).index());
+    EXPECT_EQ(d.told(reclaim_ended, 0), row.right ? Ruling::fine : Ruling::broken)
+        << static_cast<int>(row.kind) << " " << row.gfp << " " << row.fault;
+    if (!row.right) EXPECT_EQ(d.rule(), "reclaim.clients");
+  }
+}
+
 // One kill after each round that freed nothing, one report a kill, and as many pages as the victim gave up.
 TEST(Clients, OneKillARound) {
   struct Row {

@@ -36,6 +36,8 @@ Ruling Oracle::State::on_reclaim_began(const Event& event, ContextState& state) 
   if (++f.reclaims > 1 && once)
     return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
   f.round_pages = 0;
+  f.round_busy = 0;
+  f.round_changes = changes_from_here(1);
   f.objects_rested = objects_at_rest(state);
   f.objects_then = objects_moves();
   return Ruling::fine;
@@ -47,9 +49,32 @@ Ruling Oracle::State::on_reclaim_ended(const Event& event, ContextState& state) 
   f.in_reclaim = false;
   f.last_progress = event.value;
   f.reclaimed += event.value;
-  if (event.value == f.round_pages) return event.value != 0 ? Ruling::fine : judge_no_progress(state);
+  if (event.value == f.round_pages) {
+    if (event.value != 0) return Ruling::fine;
+    const Ruling ruling = judge_clients_left(f);
+    return ruling != Ruling::fine ? ruling : judge_no_progress(state);
+  }
   return broken("reclaim.progress", machine::no_pfn,
                 fmt::format("reclaim told {} pages, {} were freed", event.value, f.round_pages));
+}
+
+void Oracle::State::reclaim_fault(machine::Site site, Flight& f) {
+  constexpr auto bit = [](ClientKind kind) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(kind)); };
+  f.reclaim_faulted = true;
+  f.round_busy |= site == machine::Site("reclaim.writeback") ? bit(ClientKind::dirty)
+                  : site == machine::Site("reclaim.swap")    ? bit(ClientKind::anon)
+                                                             : std::uint8_t{0xff};
+}
+
+// No progress is the licence to refuse, or to kill: not beside pages that the round was free to take. Certain only
+// while nobody else changed memory; each kswapd may have a page in hand that it has not told about.
+Ruling Oracle::State::judge_clients_left(const Flight& f) {
+  if (f.unjudged || f.nmi || mutators != 1 || changes != f.round_changes || !first_crime.rule.empty())
+    return Ruling::fine;
+  const std::uint64_t left = reclaimable_pages(f, f.round_busy);
+  if (left <= kswapds_started) return Ruling::fine;
+  return broken("reclaim.clients", machine::no_pfn,
+                fmt::format("reclaim found nothing beside {} pages of clients that it may take", left));
 }
 
 Ruling Oracle::State::on_io(const Event& event, Flight& f) {
@@ -228,18 +253,24 @@ Ruling Oracle::State::on_panic(const Event&, Flight& f) {
                 fmt::format("a panic for order {} gfp {:#x} with {} pages of processes", f.order, f.gfp, killable));
 }
 
-bool Oracle::State::reclaimable(const Flight& f) const {
+// Of clients, in the zones of the request, of the kinds that its flags allow; `but`: a bit for each kind that does not
+// count.
+std::uint64_t Oracle::State::reclaimable_pages(const Flight& f, std::uint8_t but) const {
+  std::uint64_t pages = 0;
+  const auto counts = [but](ClientKind kind) { return (but >> static_cast<unsigned>(kind) & 1) == 0; };
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
   const Zonelist& list = geometry.zonelist(f.node, f.high);
   const ZoneSet allowed = (f.gfp & subject::gfp_thisnode) != 0 ? list.local : list.allowed;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if ((allowed >> z & 1) == 0) continue;
     const auto& held = ledger.zone(z).client_pages;
-    if (held[static_cast<unsigned>(ClientKind::clean)] != 0) return true;
-    if (held[static_cast<unsigned>(ClientKind::dirty)] != 0 && (gfp & subject::gfp_fs) != 0) return true;
-    if (held[static_cast<unsigned>(ClientKind::anon)] != 0 && (gfp & subject::gfp_io) != 0) return true;
+    if (counts(ClientKind::clean)) pages += held[static_cast<unsigned>(ClientKind::clean)];
+    if (counts(ClientKind::dirty) && (gfp & subject::gfp_fs) != 0)
+      pages += held[static_cast<unsigned>(ClientKind::dirty)];
+    if (counts(ClientKind::anon) && (gfp & subject::gfp_io) != 0)
+      pages += held[static_cast<unsigned>(ClientKind::anon)];
   }
-  return false;
+  return pages;
 }
 
 bool Oracle::State::may_wait_forever(unsigned index, unsigned depth) const {

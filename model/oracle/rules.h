@@ -89,6 +89,7 @@ inline constexpr RuleRow rule_rows[] = {
     {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round, and each shrinker in it, reports as much progress as it freed pages"},
     {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim and shrinkers do not recurse"},
     {"reclaim.slab", RuleKind::rule, "P-SLAB-14, P-RECLAIM-2", "a round of direct reclaim that reports no progress leaves no slab without objects"},
+    {"reclaim.clients", RuleKind::rule, "P-RECLAIM-2, P-OOM-1", "a round of direct reclaim that reports no progress leaves no client's page that it may take"},
     {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress"},
     {"oom.panic", RuleKind::rule, "P-OOM-5", "the machine panics only if nothing is killable and the request may not be refused"},
     {"kswapd.high", RuleKind::rule, "P-RECLAIM-6", "a woken kswapd raises every zone of its node above the high mark, or leaves nothing reclaimable there"},

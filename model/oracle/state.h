@@ -111,9 +111,11 @@ struct FlightState {
   std::uint64_t client_held = 0;              // client_drop: pages of the kind at the call
   ReasonSet reasons = 0;                      // that a bad page report may give
   std::uint32_t reclaims = 0, refills = 0, drains = 0;
-  std::uint32_t round_pages = 0;   // freed in the round of reclaim that is under way
-  bool objects_rested = false;     // nobody else was in the object layer when it began ...
-  std::uint64_t objects_then = 0;  // ... and State::objects_moves() then
+  std::uint32_t round_pages = 0;    // freed in the round of reclaim that is under way
+  std::uint8_t round_busy = 0;      // a bit for each kind of client of which nothing could be had in it: injected
+  std::uint64_t round_changes = 0;  // State::changes when it began; ~0: others were at work
+  bool objects_rested = false;      // nobody else was in the object layer when it began ...
+  std::uint64_t objects_then = 0;   // ... and State::objects_moves() then
   std::uint64_t reclaimed = 0, last_progress = 0;
   std::uint64_t cpus_seen = 0;
   std::uint64_t changes = 0;        // State::changes at the call
@@ -295,6 +297,7 @@ struct Oracle::State {
   unsigned percpu_ops = 0;              // operations that give or take areas, in flight
   std::uint64_t percpu_moves = 0;       // ... and begun so far
   unsigned percpu_told = 0;             // failures
+  bool percpu_limit_told = false;       // that there will be no more
   std::vector<Piece> graves;            // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
@@ -491,6 +494,7 @@ struct Oracle::State {
 
   // reclaim.cpp
   Ruling on_reclaim_began(const Event&, ContextState&);
+  void reclaim_fault(machine::Site, Flight&);
   Ruling on_reclaim_ended(const Event&, ContextState&);
   Ruling on_io(const Event&, Flight&);
   Ruling on_client_granted(const Event&, unsigned index);
@@ -504,7 +508,9 @@ struct Oracle::State {
   bool oom_possible(const Flight&) const;
   Ruling on_killed(const Event&, Flight&);
   Ruling on_panic(const Event&, Flight&);
-  bool reclaimable(const Flight&) const;
+  bool reclaimable(const Flight& f) const { return reclaimable_pages(f, 0) != 0; }
+  std::uint64_t reclaimable_pages(const Flight&, std::uint8_t but) const;
+  Ruling judge_clients_left(const Flight&);
 
   // kswapd.cpp
   void on_kswapd_woken(const Event&, Flight&);
