@@ -7,7 +7,7 @@
 //
 // Only take_* and refill hold locks, and they never wait for memory: between two of them anything may happen (an
 // interrupt, another CPU, a migration), so every round looks at the array of the CPU that it is on then. A request
-// whose growth failed looks once more: what others gave back meanwhile must not be overlooked (P-SLAB-17).
+// whose growth failed looks once more, everywhere: what others gave back meanwhile must not be overlooked (P-SLAB-17).
 #include <cstring>
 
 #include "allocator/slab/slab.h"
@@ -98,7 +98,7 @@ Address SlabAllocator::alloc_on_node(KmemCache& cache, gfp_t gfp, unsigned node)
     if (buffer != 0) return buffer;
     if (!grow(cache, gfp | thisnode_, node)) break;
   }
-  return (gfp & subject::gfp_thisnode) == 0 ? alloc_on_any_node(cache, gfp) : 0;
+  return (gfp & subject::gfp_thisnode) == 0 ? alloc_on_any_node(cache, gfp) : look_again(cache, static_cast<int>(node));
 }
 
 // fallback_alloc: free objects of other nodes first, then pages wherever the page layer finds them.
@@ -106,12 +106,18 @@ Address SlabAllocator::alloc_on_any_node(KmemCache& cache, gfp_t gfp) {
   for (;;) {
     if (const Address buffer = take_from_any_node(cache); buffer != 0) return buffer;
     const Pfn first = get_pages(cache, gfp, numa_node_id());
-    if (first == no_pfn) return take_from_any_node(cache);  // what others gave back meanwhile (P-SLAB-17)
+    if (first == no_pfn) return look_again(cache, -1);
     const unsigned node = pages_.zone_of(first).node;
-    if (!add_slab(cache, gfp, first, next_colour_offset(cache, node))) return 0;
+    if (!add_slab(cache, gfp, first, next_colour_offset(cache, node))) return look_again(cache, -1);
     const Address buffer = take_from_node(cache, node);
     if (buffer != 0) return buffer;  // or somebody else was faster
   }
+}
+
+// K26 has no such look. What came back to this CPU is in its array, the rest on the nodes; nid >= 0: of that node only.
+Address SlabAllocator::look_again(KmemCache& cache, int nid) {
+  if (const Address buffer = take_local(cache, nid); buffer != 0) return buffer;
+  return nid < 0 ? take_from_any_node(cache) : take_from_node(cache, static_cast<unsigned>(nid));
 }
 
 Address SlabAllocator::take_from_any_node(KmemCache& cache) {

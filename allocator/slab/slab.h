@@ -168,6 +168,7 @@ class SlabAllocator {
   Address alloc_local(KmemCache& cache, gfp_t gfp, int nid);
   Address alloc_on_node(KmemCache& cache, gfp_t gfp, unsigned node);
   Address alloc_on_any_node(KmemCache& cache, gfp_t gfp);
+  Address look_again(KmemCache& cache, int nid);
   Address take_local(KmemCache& cache, int nid);  // nid >= 0: only if that is this CPU's node
   Address take_from_node(KmemCache& cache, unsigned node);
   void refill(KmemCache& cache, ArrayCache& array, const Masked& masked);

@@ -98,7 +98,8 @@ Ruling Oracle::State::judge_cache_create(const Event& event, ContextState& state
   const auto alive_with = [&](auto&& same) {
     return std::ranges::any_of(caches, [&](const CacheRecord& c) { return c.alive && same(c); });
   };
-  if (alone && alive_with([&](const CacheRecord& c) { return c.name == r.out; }))
+  // One that somebody is at may be on its way out; one that nobody is at was there before this one was linked.
+  if (alive_with([&](const CacheRecord& c) { return c.name == r.out && (alone || c.users == 0); }))
     return broken("cache.create", event.pfn, "there is a cache of that name");
   if (alive_with([&](const CacheRecord& c) { return c.handle == event.value; }))
     return broken("cache.create", event.pfn, "the handle is another cache's");

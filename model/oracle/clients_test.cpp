@@ -112,6 +112,36 @@ TEST(Clients, ReclaimStaysInTheZonesOfTheRequest) {
   }
 }
 
+// A round that frees nothing leaves nothing that it may take, but what a device refused.
+TEST(Clients, NoRoundIsInVainBesideThem) {
+  struct Row {
+    ClientKind kind;
+    std::uint32_t gfp;
+    unsigned fault;  // index of the site
+    bool right;
+  };
+  constexpr unsigned none = machine::site_count, swap = machine::Site("reclaim.swap").index(),
+                     progress = machine::Site("reclaim.progress").index(),
+                     writeback = machine::Site("reclaim.writeback").index();
+  for (const Row& row :
+       {Row{ClientKind::clean, subject::GFP_NOIO, none, false}, Row{ClientKind::clean, GFP_KERNEL, swap, false},
+        Row{ClientKind::clean, GFP_KERNEL, progress, true}, Row{ClientKind::dirty, GFP_KERNEL, none, false},
+        Row{ClientKind::dirty, subject::GFP_NOFS, none, true}, Row{ClientKind::dirty, GFP_KERNEL, swap, false},
+        Row{ClientKind::dirty, GFP_KERNEL, writeback, true}, Row{ClientKind::anon, GFP_KERNEL, none, false},
+        Row{ClientKind::anon, subject::GFP_NOIO, none, true}, Row{ClientKind::anon, GFP_KERNEL, swap, true},
+        Row{ClientKind::anon, GFP_KERNEL, writeback, false}, Row{ClientKind::process, GFP_KERNEL, none, true}}) {
+    Driver d;
+    add(d, row.kind, GFP_KERNEL, 2, 1024, 2);
+    d.returned(2);
+    d.call(program::AllocPage{Out{0}, {row.gfp}});
+    d.told(reclaim_began, 0, 0, no_pfn, row.gfp);
+    if (row.fault != none) d.told(faulted, 0, static_cast<std::uint8_t>(row.fault));
+    EXPECT_EQ(d.told(reclaim_ended, 0), row.right ? Ruling::fine : Ruling::broken)
+        << static_cast<int>(row.kind) << " " << row.gfp << " " << row.fault;
+    if (!row.right) EXPECT_EQ(d.rule(), "reclaim.clients");
+  }
+}
+
 // One kill after each round that freed nothing, one report a kill, and as many pages as the victim gave up.
 TEST(Clients, OneKillARound) {
   struct Row {

@@ -182,7 +182,7 @@ TEST(IdleRounds, LeaveNothingThatTheirFlagsMayTake) {
       d.told(reclaim_began, 0, 0, no_pfn, row.gfp);
       if (failed) d.told(faulted, 0, machine::Site("reclaim.progress").index());
       EXPECT_EQ(d.told(reclaim_ended, 0), row.right || failed ? Ruling::fine : Ruling::broken);
-      if (!row.right && !failed) EXPECT_EQ(d.rule(), "reclaim.idle");
+      if (!row.right && !failed) EXPECT_EQ(d.rule(), "reclaim.clients");
     }
   }
 }

@@ -81,6 +81,7 @@ Ruling Oracle::State::begin(const program::Case& next, std::span<const subject::
   percpu_layout = {};
   areas.clear();
   percpu_statics = percpu_ops = percpu_told = 0;
+  percpu_limit_told = false;
   percpu_moves = 0;
   graves.clear();
   next_grave = 0;
@@ -206,7 +207,7 @@ Ruling Oracle::State::on(const Event& event) {
       } else if (!machine::Site::at(event.detail).name().starts_with("reclaim.")) {
         state.percpu.faulted = true;
       } else {
-        state.flight.reclaim_faulted = true;
+        reclaim_fault(machine::Site::at(event.detail), state.flight);
         if (machine::is_kswapd(event.who)) excuse_kswapd(index - program::programs_max);
       }
       return Ruling::fine;

@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "model/oracle/state.h"
 
@@ -241,7 +242,7 @@ bool Oracle::State::on_percpu_report(const Event& event, Flight& f) {
   const auto kind = static_cast<ReportKind>(event.detail);
   if (!f.active || f.request.act != Act::percpu_alloc) return false;
   if (kind == ReportKind::percpu_failed) return ++percpu_told <= 10;
-  return percpu_told + percpu_ops > 10;  // others count before they tell
+  return !std::exchange(percpu_limit_told, true) && percpu_told + percpu_ops > 10;  // others count before they tell
 }
 
 }  // namespace memtorture::oracle

@@ -1,7 +1,7 @@
 // Direct reclaim, clients, endless waits (domain.md 9.1, 9.3, 9.4, 9.6).
 //
 // A round without progress is the licence to refuse or to kill. It may not be told while the request's zones have pages
-// of clients that its flags may take (reclaim.idle): what clients used lately is spared for as long as there is
+// of clients that its flags may take (reclaim.clients): what clients used lately is spared for as long as there is
 // something else, and a slow device is waited for. Demanded where it is certain: nothing came to clients during the
 // round, nothing was written by others, no failure was injected; and each context that may have a page in hand may have
 // the last.
@@ -41,6 +41,7 @@ Ruling Oracle::State::on_reclaim_began(const Event& event, ContextState& state) 
   if (++f.reclaims > 1 && once)
     return broken("gfp.noretry", machine::no_pfn, fmt::format("{} rounds of reclaim", f.reclaims));
   f.round_pages = 0;
+  f.round_busy = 0;
   f.clients_then = client_comings;
   f.objects_rested = objects_at_rest(state);
   f.objects_then = objects_moves();
@@ -55,26 +56,33 @@ Ruling Oracle::State::on_reclaim_ended(const Event& event, ContextState& state) 
   f.reclaimed += event.value;
   if (event.value == f.round_pages) {
     if (event.value != 0) return Ruling::fine;
-    if (const Ruling ruling = judge_idle_round(state); ruling != Ruling::fine) return ruling;
-    return judge_no_progress(state);
+    const Ruling ruling = judge_clients_left(state);
+    return ruling != Ruling::fine ? ruling : judge_no_progress(state);
   }
   return broken("reclaim.progress", machine::no_pfn,
                 fmt::format("reclaim told {} pages, {} were freed", event.value, f.round_pages));
 }
 
-Ruling Oracle::State::judge_idle_round(const ContextState& state) {
+void Oracle::State::reclaim_fault(machine::Site site, Flight& f) {
+  constexpr auto bit = [](ClientKind kind) { return static_cast<std::uint8_t>(1u << static_cast<unsigned>(kind)); };
+  f.reclaim_faulted = true;
+  f.round_busy |= site == machine::Site("reclaim.writeback") ? bit(ClientKind::dirty)
+                  : site == machine::Site("reclaim.swap")    ? bit(ClientKind::anon)
+                                                             : std::uint8_t{0xff};
+}
+
+// No progress is the licence to refuse, or to kill: not beside pages that the round was free to take.
+Ruling Oracle::State::judge_clients_left(const ContextState& state) {
   const Flight& f = state.flight;
-  if (f.unjudged || f.nmi || f.reclaim_faulted || client_comings != f.clients_then || !first_crime.rule.empty())
-    return Ruling::fine;
+  if (f.unjudged || f.nmi || client_comings != f.clients_then || !first_crime.rule.empty()) return Ruling::fine;
   std::uint64_t in_hand = kswapds_started;
   for_each_context([&](const ContextState& other) {
     if (&other != &state && other.flight.active) ++in_hand;
   });
-  const std::uint64_t left = reclaimable(f);
+  const std::uint64_t left = reclaimable_pages(f, f.round_busy);
   if (left <= in_hand) return Ruling::fine;
-  return broken(
-      "reclaim.idle", machine::no_pfn,
-      fmt::format("a round of reclaim for gfp {:#x} found nothing, and clients have {} pages for it", f.gfp, left));
+  return broken("reclaim.clients", machine::no_pfn,
+                fmt::format("reclaim found nothing beside {} pages of clients that it may take", left));
 }
 
 Ruling Oracle::State::on_io(const Event& event, Flight& f) {
@@ -259,13 +267,18 @@ void Oracle::State::settle_unannounced() {
   });
 }
 
-std::uint64_t Oracle::State::reclaimable(const Flight& f) const {
+// Of clients, in the zones of the request, of the kinds that its flags allow; `but`: a bit for each kind that does not
+// count.
+std::uint64_t Oracle::State::reclaimable_pages(const Flight& f, std::uint8_t but) const {
   const std::uint32_t gfp = scope_masked(f.gfp, f.task_flags);
   const ZoneSet zones = zones_of(f) & zones_at_home(f);
   std::uint64_t pages = 0;
   for (unsigned z = 0; z != geometry.count(); ++z) {
     if ((zones >> z & 1) == 0) continue;
-    const auto held = [&](ClientKind kind) { return ledger.zone(z).client_pages[static_cast<unsigned>(kind)]; };
+    const auto held = [&](ClientKind kind) {
+      const auto k = static_cast<unsigned>(kind);
+      return (but >> k & 1) == 0 ? ledger.zone(z).client_pages[k] : 0;
+    };
     pages += held(ClientKind::clean);
     if ((gfp & subject::gfp_fs) != 0) pages += held(ClientKind::dirty);
     if ((gfp & subject::gfp_io) != 0) pages += held(ClientKind::anon);
@@ -311,7 +324,7 @@ bool Oracle::State::nothing_will_come(const Flight& f) const {
   if ((f.task_flags & machine::pf_memalloc) != 0) return true;
   // NOFAIL with NORETRY may call the OOM killer (one reading of 7.6) and need not (the other).
   const bool kills = may_kill(f) && (f.gfp & subject::gfp_noretry) == 0;
-  return (reclaimable(f) == 0 || f.reclaim_faulted) && !kills;
+  return (!reclaimable(f) || f.reclaim_faulted) && !kills;
 }
 
 }  // namespace memtorture::oracle

@@ -89,10 +89,10 @@ inline constexpr RuleRow rule_rows[] = {
     // --- reclaim and OOM
     {"reclaim.owner", RuleKind::rule, "P-RECLAIM-8", "reclaim takes only pages of clients and slabs, and of clients only kinds that its flags allow; direct reclaim only in zones of the request"},
     {"reclaim.progress", RuleKind::rule, "P-RECLAIM-4", "a round, and each shrinker in it, reports as much progress as it freed pages"},
-    {"reclaim.idle", RuleKind::rule, "P-RECLAIM-2, 9.3", "a round of direct reclaim that reports no progress leaves no page of a client that its flags may take in zones of the request"},
     {"reclaim.writing", RuleKind::rule, "9.3", "what a device writes stays its client's until it is written, and only dirty and anonymous pages are written"},
     {"reclaim.nested", RuleKind::rule, "P-RECLAIM-7", "direct reclaim and shrinkers do not recurse"},
     {"reclaim.slab", RuleKind::rule, "P-SLAB-14, P-RECLAIM-2", "a round of direct reclaim that reports no progress leaves no slab without objects"},
+    {"reclaim.clients", RuleKind::rule, "P-RECLAIM-2, P-OOM-1", "a round of direct reclaim that reports no progress leaves no client's page that it may take"},
     {"oom.condition", RuleKind::rule, "P-OOM-1, P-OOM-3", "the OOM killer runs only for blocking FS requests without NORETRY, once after each reclaim without progress, and while no victim still has to go"},
     {"oom.victim", RuleKind::rule, "9.5, P-OOM-2", "the victim is a process with most points of those that may be killed, or a child of such a one"},
     {"oom.exit", RuleKind::rule, "P-OOM-4", "a process that is gone was killed, and holds no memory"},

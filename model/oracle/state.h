@@ -122,6 +122,7 @@ struct FlightState {
   ReasonSet reasons = 0;                      // that a bad page report may give
   std::uint32_t reclaims = 0, refills = 0, drains = 0;
   std::uint32_t round_pages = 0;   // freed in the round of reclaim that is under way
+  std::uint8_t round_busy = 0;     // a bit for each kind of client of which nothing could be had in it: injected
   std::uint64_t clients_then = 0;  // State::client_comings when it began
   bool objects_rested = false;     // nobody else was in the object layer when it began ...
   std::uint64_t objects_then = 0;  // ... and State::objects_moves() then
@@ -313,6 +314,7 @@ struct Oracle::State {
   unsigned percpu_ops = 0;              // operations that give or take areas, in flight
   std::uint64_t percpu_moves = 0;       // ... and begun so far
   unsigned percpu_told = 0;             // failures
+  bool percpu_limit_told = false;       // that there will be no more
   std::vector<Piece> graves;            // objects that were given up, as they were: the last graves_max
   std::size_t next_grave = 0;
   std::vector<Spoilt> spoilt;
@@ -521,6 +523,7 @@ struct Oracle::State {
 
   // reclaim.cpp
   Ruling on_reclaim_began(const Event&, ContextState&);
+  void reclaim_fault(machine::Site, Flight&);
   Ruling on_reclaim_ended(const Event&, ContextState&);
   Ruling on_io(const Event&, Flight&);
   Ruling on_client_granted(const Event&, unsigned index);
@@ -531,10 +534,11 @@ struct Oracle::State {
   void settle_client(unsigned index);
   void settle_drain(ContextState&);
   void settle_unannounced();
-  std::uint64_t reclaimable(const Flight&) const;  // pages
+  bool reclaimable(const Flight& f) const { return reclaimable_pages(f, 0) != 0; }
+  std::uint64_t reclaimable_pages(const Flight&, std::uint8_t but) const;
   Ruling on_client_writing(const Event&);
   Ruling on_client_written(const Event&);
-  Ruling judge_idle_round(const ContextState&);
+  Ruling judge_clients_left(const ContextState&);
 
   // oom.cpp
   bool may_kill(const Flight&) const;

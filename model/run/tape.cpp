@@ -176,11 +176,11 @@ void Tape::reclaim_ended(std::uint32_t freed) {
 
 // Free buffers that the request could have been served from instead: on the lists of the node and in its shared array.
 // The CPU's own array (CPU 0 is of node 0) only where there is one CPU: elsewhere a task may have come to this one
-// after it looked.
+// after it looked. Who asks for pages from anywhere need not have looked there, who was refused has to.
 std::uint8_t Tape::in_reach(const Growth& growth) const {
   if (objects_view_ == nullptr || growth.cache == subject::no_cache) return 0;
   const machine::Shape& shape = machine_->shape();
-  const bool own_array = shape.cpus == 1 && growth.nid == 0 && !growth.anywhere;
+  const bool own_array = shape.cpus == 1 && (growth.anywhere ? growth.refused : growth.nid == 0);
   std::uint64_t found = own_array ? objects_view_->cpu_array(growth.cache, 0).avail : 0;
   for (unsigned node = 0; node != shape.nodes; ++node) {
     if (!growth.anywhere && static_cast<int>(node) != growth.nid) continue;
@@ -207,8 +207,11 @@ void Tape::layer_granted(Pfn first) {
   Event event = here(EventKind::layer_granted);
   event.pfn = first;
   event.value2 = ~std::uint64_t{0};
-  if (first == machine::no_pfn)
-    event.detail = in_reach(growths_[std::min<std::size_t>(event.who, program::programs_max)]);
+  if (first == machine::no_pfn) {
+    Growth& growth = growths_[std::min<std::size_t>(event.who, program::programs_max)];
+    growth.refused = true;
+    event.detail = in_reach(growth);
+  }
   emit(event);
 }
 

@@ -82,6 +82,7 @@ class Tape final : public machine::Witness, public subject::PagesTrace {
     subject::CacheHandle cache = subject::no_cache;
     int nid = -1;
     bool anywhere = false;  // not on that node alone
+    bool refused = false;
   };
   std::uint8_t in_reach(const Growth& growth) const;
   void placed(oracle::EventKind kind, Pfn page, unsigned cpu);
