@@ -55,9 +55,9 @@ TEST(Cpuset, WhoGetsWhat) {
       {GFP_ATOMIC | gfp_hardwall, 0, {{'h', 44}, {'e', 58}, {'h', 14}}},
       {GFP_USER, machine::pf_memalloc, {{'h', 48}, {'e', 64}, {'h', 16}}},
       {GFP_USER | gfp_nomemalloc, machine::pf_memalloc, {{'h', 48}}},
-      {GFP_USER, machine::tif_memdie, {{'h', 44}, {'e', 64}, {'h', 20}}},
+      {GFP_USER, machine::tif_memdie, {{'h', 44}, {'e', 48}, {'h', 4}, {'e', 16}, {'h', 16}}},
       {GFP_USER | gfp_nomemalloc, machine::tif_memdie, {{'h', 44}, {'e', 48}, {'h', 4}}},
-      {GFP_USER | gfp_thisnode | gfp_noretry, 0, {{'e', 48}}},
+      {gfp_hardwall | gfp_thisnode, 0, {{'e', 48}}},
       {GFP_USER | GFP_THISNODE, 0, {{'e', 44}}},
   };
   for (const Row& row : rows) {
@@ -112,7 +112,7 @@ TEST(Cpuset, ReclaimTakesPagesAtHome) {
       EXPECT_TRUE(rig.kernel.set_mems_allowed(home));
       const std::uint64_t elsewhere = free_on(rig, 0);
       rig.said.nodes_woken = 0;
-      const Pfn pfn = rig.kernel.alloc_pages_node(row.nid, row.gfp | gfp_noretry | gfp_nowarn, 0);
+      const Pfn pfn = rig.kernel.alloc_pages_node(row.nid, row.gfp | gfp_noretry, 0);
       EXPECT_EQ(pfn != no_pfn, row.frees);
       EXPECT_EQ(free_on(rig, 0), elsewhere);
       EXPECT_EQ(rig.said.nodes_woken, row.nid == 0 ? 0u : unsigned{home});

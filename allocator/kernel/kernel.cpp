@@ -40,12 +40,23 @@ void Kernel::boot(const machine::Shape& shape, std::span<const fault::Rule> rule
   rules_ = rules;
   machine_.boot(shape, witness);
   faults_.reset(rules, *this);
+  let_the_machine_fail();
   pages_.boot(machine_, bank_, faults_, trace);
   slab_.reset();
   stacks_.reset();
   percpu_.reset();
   hotplug_.reset();
   k12_ = false;
+}
+
+// The machine lies below the injector, so it asks through a hook.
+void Kernel::let_the_machine_fail() {
+  std::uint64_t ruled = 0;
+  for (const fault::Rule& rule : rules_) ruled |= std::uint64_t{1} << rule.site.index();
+  const auto fails = [](void* faults, machine::Site site) {
+    return static_cast<fault::Injector*>(faults)->should_fail(site, 1, 0, 0);
+  };
+  machine_.on_fault(fails, &faults_, ruled);
 }
 
 bool Kernel::boot_objects() {

@@ -299,6 +299,7 @@ class Kernel final : public subject::Pages,
   [[gnu::noinline]] std::uint64_t kmalloc_late(std::uint64_t bytes, gfp_t gfp);
   [[gnu::noinline]] void kfree_late(std::uint64_t object);
 
+  void let_the_machine_fail();
   template <class Move>
   bool one_at_a_time(unsigned cpu, Move move);
 

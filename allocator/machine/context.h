@@ -53,6 +53,7 @@ struct Context {
   std::uint16_t caller = 0;          // what kind of operation that is, as the harness numbers them; 0: none
   std::uint32_t reclaimed_slab = 0;  // pages of slabs that it gave back so far (K26: reclaim_state); wraps
   bool alone = true;                 // engine: nobody else can run, or nobody wants to decide: points pass
+  bool comes_again = false;          // a handler's body that returns with this set is to be delivered once more
   std::uint32_t quota = 0;           // engine: points left before it wants to look at the step budget
   std::uint32_t entered_with = 0;    // engine: preempt_count of its first instruction
   LockSet held = 0;                  // classes of the locks that it holds

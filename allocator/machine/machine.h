@@ -33,7 +33,8 @@ class Witness {
 };
 
 // One strand of execution. body(arg) runs on the machine in the given context; handlers run when delivered, or when
-// everything else is finished.
+// everything else is finished. A handler whose body says so (Context::comes_again) is called once more for the next
+// interrupt, and so on.
 struct Strand {
   ContextId id;
   ContextKind kind;
@@ -121,6 +122,17 @@ class Machine {
     if (on_switch_ != nullptr) on_switch_(on_switch_arg_);
   }
 
+  // Does the world fail at a site of the machine's own (wake.lost, irq.storm)? fails(arg, site) is asked once a visit,
+  // in the context that passes there, and contains no point; until the next boot. ruled: sites (bit = Site::index()) at
+  // which it may say yes even if the run's chooser takes every default.
+  void on_fault(bool (*fails)(void*, Site), void* arg, std::uint64_t ruled) {
+    fails_ = fails;
+    fails_arg_ = arg;
+    ruled_ = ruled;
+  }
+  bool may_fail(Site site) const { return fails_ != nullptr && (may_depart_ || (ruled_ >> site.index() & 1) != 0); }
+  bool fails(Site site) const { return may_fail(site) && fails_(fails_arg_, site); }
+
   static bool concurrent();  // true on the thread engine: memory is really shared between host threads
 
  private:
@@ -135,6 +147,9 @@ class Machine {
   std::unique_ptr<Engine> engine_;
   void (*on_switch_)(void*) = nullptr;
   void* on_switch_arg_ = nullptr;
+  bool (*fails_)(void*, Site) = nullptr;
+  void* fails_arg_ = nullptr;
+  std::uint64_t ruled_ = 0;
 };
 
 }  // namespace memtorture::machine

@@ -22,6 +22,7 @@ void Machine::boot(const Shape& shape, Witness& witness) {
   witness_ = &witness;
   daemons_.clear();
   on_switch(nullptr, nullptr);
+  on_fault(nullptr, nullptr, 0);
   ram_.power_on(shape.page_shift, shape.frames());
   engine_->power_on();
 }

@@ -25,6 +25,7 @@ struct SiteRow {
 inline constexpr SiteRow site_table[] = {
     {"bh.enable", SiteUse::point, "softirqs were just enabled again"},
     {"irq.enable", SiteUse::point, "interrupts were just enabled again"},
+    {"irq.storm", SiteUse::fault, "this CPU admits an interrupt that is to come: its device does not wait"},
     {"k12.grow", SiteUse::point, "a size class without free blocks is about to get an area (no lock held)"},
     {"k12.lock", SiteUse::point, "the lock of the buckets is about to be taken"},
     {"k12.unlock", SiteUse::point, "the lock of the buckets was just released"},
@@ -78,6 +79,7 @@ inline constexpr SiteRow site_table[] = {
     {"slab.reap", SiteUse::point, "the reaper looks at a cache"},
     {"slab.refill", SiteUse::point, "a CPU's empty array of objects is about to be refilled"},
     {"slab.unlock", SiteUse::point, "a lock of a slab cache was just released"},
+    {"wake.lost", SiteUse::fault, "a sleeper is to be woken: it comes to run only when nobody else can"},
     {"zone.lock", SiteUse::point, "a zone lock is about to be taken"},
     {"zone.unlock", SiteUse::point, "a zone lock was just released"},
 };

@@ -183,6 +183,20 @@ TEST(Allocation, AnInjectedFailureIsARefusalWithoutReport) {
   EXPECT_EQ(d.rule(), "fault.honoured");
 }
 
+TEST(Allocation, ADelayAndAnInterruptExcuseNothing) {
+  for (const machine::Site site : {machine::Site("wake.lost"), machine::Site("irq.storm")}) {
+    Driver d;
+    d.call(AllocPages{Out{1}, {GFP_KERNEL}, {0}});
+    EXPECT_EQ(d.told(EventKind::faulted, 0, site.index()), Ruling::fine);
+    EXPECT_EQ(d.refused(), Ruling::broken);
+    EXPECT_EQ(d.rule(), "page.fail.spurious");
+    Driver nofail;
+    nofail.call(AllocPages{Out{1}, {GFP_KERNEL | subject::gfp_nofail}, {0}});
+    EXPECT_EQ(nofail.told(EventKind::faulted, 0, site.index()), Ruling::fine);
+    EXPECT_EQ(nofail.granted(1024), Ruling::fine);
+  }
+}
+
 TEST(Allocation, NofailIsNeverInjected) {
   Driver d;
   d.call(AllocPages{Out{1}, {GFP_KERNEL | subject::gfp_nofail}, {0}});

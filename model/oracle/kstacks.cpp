@@ -123,6 +123,7 @@ Ruling Oracle::State::on_entered(const Event& event, ContextState& state) {
 }
 
 Ruling Oracle::State::on_left(ContextState& state) {
+  state.footing.told_low = false;  // a handler that comes again finds another stack
   if (state.footing.stack == 0) return Ruling::fine;
   StackRecord& stack = stack_of(state);
   const bool judged = !is_moving(state.footing.stack, state);

@@ -161,12 +161,20 @@ void Oracle::State::stop_allocating(unsigned index) {
   allocating.pop_back();
 }
 
+// A wake-up that was lost, or an interrupt that came: a failure of the world that is no request's.
+static bool is_delay(const Event& event) {
+  if (event.kind != EventKind::faulted) return false;
+  const machine::Site site = machine::Site::at(event.detail);
+  return site == machine::Site("wake.lost") || site == machine::Site("irq.storm");
+}
+
 Ruling Oracle::State::on(const Event& event) {
   if (panicked) return Ruling::fine;
   if (over) return first_finding.rule.empty() ? Ruling::fatal : Ruling::broken;
   who = event.who;
   op = event.op;
   if (event.kind == EventKind::locked) return on_locked(event);  // in the middle of whatever it is that needs the lock
+  if (is_delay(event)) return Ruling::fine;  // it excuses nothing, and what the context was doing goes on behind it
   const unsigned index = index_of(event.who);
   ContextState& state = contexts[index];
   if (state.draining && event.kind != EventKind::drained) settle_drain(state);
@@ -252,6 +260,7 @@ Ruling Oracle::State::on(const Event& event) {
         if (spin_holder[lock] == index + 1) spin_holder[lock] = spin_depth[lock] = 0;
         if (mutex_holder[lock] == index + 1) mutex_holder[lock] = 0;
       }
+      state.entered = false;  // a handler may come again, on top of something else
       return on_left(state);
     case EventKind::quiet: return on_quiet();
   }

@@ -244,6 +244,7 @@ struct Translate {
   }
   void operator()(const UnregisterShrinker& o) { lock(Act::shrinker, o.lock); }
   void operator()(const DoExit&) { r.act = Act::do_exit; }
+  void operator()(const IrqExit&) { r.act = Act::irq_exit; }
   void operator()(const MutexLockOp& o) { lock(Act::mutex_lock, o.lock); }
   void operator()(const MutexUnlockOp& o) { lock(Act::mutex_unlock, o.lock); }
   void operator()(const WaitEvent&) { r.act = Act::wait_event; }

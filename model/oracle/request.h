@@ -49,6 +49,7 @@ enum class Act : std::uint8_t {
   mutex_unlock_unheld,
   shrinker,  // registers or unregisters one
   do_exit,
+  irq_exit,
   mutex_lock,
   mutex_unlock,
   wait_event,

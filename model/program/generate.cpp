@@ -43,6 +43,7 @@ class Generator {
   static constexpr std::size_t no_criminal = ~std::size_t{0};
   static constexpr std::uint32_t focused_percent = 15;   // of all cases
   static constexpr std::uint32_t confined_percent = 30;  // of the tasks of machines with several nodes
+  static constexpr std::size_t handler_ops_max = 40;     // when it has as many it does not come again
 
   struct Shared {  // a compound block with two owners
     Slot slot = 0;
@@ -99,7 +100,8 @@ class Generator {
     for (std::uint32_t rounds = 4 + random_.below(20); rounds != 0; --rounds) {
       for (std::size_t i = 0; i != authors.size(); ++i) {
         const ContextKind kind = case_.programs[i].kind;
-        const bool is_done = kind == ContextKind::nmi || (kind != ContextKind::task && authors[i].written() > 4);
+        const bool is_done = kind == ContextKind::nmi ||
+                             (kind != ContextKind::task && authors[i].written() > 4 && !comes_again(authors[i]));
         if (!is_done && authors[i].written() < options_.ops_max) authors[i].act_in_focus();
       }
     }
@@ -120,8 +122,22 @@ class Generator {
     if (case_.programs[index].kind == ContextKind::task && case_.shape.nodes > 1 && random_.percent(confined_percent))
       author.cpuset();
     while (author.written() < ops) author.act();
+    while (case_.programs[index].kind != ContextKind::task && comes_again(author)) {
+      if (case_.programs[index].kind == ContextKind::nmi) {
+        author.act_in_nmi();
+      } else {
+        for (std::uint32_t n = 1 + random_.below(3); n != 0; --n) author.act();
+      }
+    }
     if (index == criminal_) commit_crime(author);
     author.settle();
+  }
+
+  // What a handler owns it may give back when it comes the next time.
+  bool comes_again(Author& handler) {
+    if (handler.written() > handler_ops_max || !random_.percent(35)) return false;
+    handler.emit(IrqExit{});
+    return true;
   }
 
   // Sleepers wait at their start, before anything can hold them up, and the waker sleeps first: virtual time passes

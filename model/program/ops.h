@@ -177,6 +177,7 @@ struct RcuReadUnlock { bool operator==(const RcuReadUnlock&) const = default; MT
 struct RegisterShrinker { Lock lock; bool operator==(const RegisterShrinker&) const = default; MT_OP("register_shrinker", "a filesystem's shrinker that takes a mutex, unless the request forbids filesystems", &RegisterShrinker::lock) };
 struct UnregisterShrinker { Lock lock; bool operator==(const UnregisterShrinker&) const = default; MT_OP("unregister_shrinker", "it is not called any more", &UnregisterShrinker::lock) };
 struct DoExit { bool operator==(const DoExit&) const = default; MT_OP("do_exit", "the program ends here, and what it has open stays open (a crime if anything is)") };
+struct IrqExit { bool operator==(const IrqExit&) const = default; MT_OP("irq_exit", "the handler ends here, and what it has open is undone; the rest is for the next interrupt") };
 struct WaitEvent { Lock queue; bool operator==(const WaitEvent&) const = default; MT_OP("wait_event", "sleep until woken", &WaitEvent::queue) };
 struct WakeUp { Lock queue; bool operator==(const WakeUp&) const = default; MT_OP("wake_up", "wake every sleeper", &WakeUp::queue) };
 struct SmpProcessorId { bool operator==(const SmpProcessorId&) const = default; MT_OP("smp_processor_id", "ask for the CPU number") };
@@ -264,7 +265,7 @@ using Op = std::variant<
     PoolAlloc, PoolFree, Link, PreemptDisable, PreemptEnable, LocalIrqSave, LocalIrqRestore, LocalBhDisable,
     LocalBhEnable, SpinLockOp, SpinUnlockOp, SpinLockIrqsave, SpinUnlockIrqrestore, SpinLockBh, SpinUnlockBh,
     SpinTrylock, MutexLockOp, MutexUnlockOp, MutexTrylock, SpinUnlockUnheld, MutexUnlockUnheld, RcuReadLock,
-    RcuReadUnlock, RegisterShrinker, UnregisterShrinker, DoExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep,
+    RcuReadUnlock, RegisterShrinker, UnregisterShrinker, DoExit, IrqExit, WaitEvent, WakeUp, SmpProcessorId, MightSleep,
     Schedule, CondResched, Msleep, NoioSave, NoioRestore, NofsSave, NofsRestore, NoreclaimSave, NoreclaimRestore,
     SetMemsAllowed, CpuDown, CpuUp, ForkTask, ExitTask, PushFrame, PopFrame, AllocaBytes, Recurse, StackNotUsed,
     PerCpuVar, AllocPercpu, AllocPercpuGfp, AllocPercpuReserved, FreePercpu, FreePercpuNull, GetCpu, PutCpu, GetCpuPtr,

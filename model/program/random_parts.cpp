@@ -204,6 +204,13 @@ Site likely_site(const Op& op, Random& random) {
   return one_of(any, random);
 }
 
+// May somebody sleep until it is done? Per-CPU memory has a mutex of its own.
+bool wakes(const Op& op) {
+  return std::holds_alternative<MutexUnlockOp>(op) || std::holds_alternative<WakeUp>(op) ||
+         std::holds_alternative<PoolFree>(op) || std::holds_alternative<CpuDown>(op) ||
+         (makes_percpu(op) && !std::holds_alternative<PerCpuVar>(op));
+}
+
 KnobChoices random_choices(Random& random) {
   KnobChoices choices{};
   for (std::size_t i = 0; i < knobs_count; ++i) {
@@ -300,11 +307,20 @@ fault::Rule random_rule(const Case& c, Random& random) {
   if (c.shape.stack_bytes != 0 && random.percent(20)) rule.site = "kstack.charge";
   static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate"};
   if (c.shape.percpu == machine::Toggle::on && random.percent(30)) rule.site = one_of(of_percpu, random);
+  const auto is_handler = [](const Program& program) { return program.kind != ContextKind::task; };
+  const bool of_the_machine = random.percent(20);  // who waits or is interrupted asks for nothing
+  if (of_the_machine)
+    rule.site =
+        std::ranges::any_of(c.programs, is_handler) && random.percent(60) ? Site("irq.storm") : Site("wake.lost");
   static constexpr std::uint8_t probabilities[] = {1, 5, 10, 20, 50, 90, 100};
   rule.probability = one_of(probabilities, random);
   if (rule.probability % 100 != 0) rule.seed = random.below(1000);
   if (random.percent(40)) rule.interval = 1 + random.below(7);
   if (random.percent(70)) rule.times = static_cast<std::int32_t>(random.below(6));
+  if (of_the_machine) {
+    if (const auto task = some_context(c, random, false); task && random.percent(25)) rule.task = *task;
+    return rule;
+  }
   if (random.percent(20)) rule.space = random.below(64);
   if (random.percent(20)) rule.min_order = static_cast<std::uint8_t>(random.below(5));
   if (random.percent(10)) rule.max_order = static_cast<std::uint8_t>(random.below(4));
@@ -355,6 +371,14 @@ std::optional<Departure> random_departure(const Case& c, Random& random) {
   if (machine::is_failure(d.take.move)) {
     if (std::holds_alternative<ForkTask>(ops[d.at.op]) && random.percent(50)) {
       d.at.site = "kstack.charge";
+      return d;
+    }
+    if (wakes(ops[d.at.op]) && random.percent(60)) {
+      d.at.site = "wake.lost";
+      return d;
+    }
+    if (some_context(c, random, true) && random.percent(30)) {
+      d.at.site = "irq.storm";
       return d;
     }
     static constexpr Site of_percpu[] = {"percpu.chunk", "percpu.map", "percpu.populate", "slab.alloc", "page.alloc"};

@@ -57,7 +57,8 @@ TEST(ContextTable, EveryOperationDeclares) {
       // what a case has in place of a kernel function
       "wild_page", "fill", "check", "peek", "poke", "blemish", "forget", "link", "free_null", "kfree_null",
       "free_percpu_null", "per_cpu_var", "ptr_add", "per_cpu_add", "kfree_s", "client_add", "client_drop",
-      "client_touch", "set_process", "set_min_free_kbytes", "do_exit", "spin_unlock_unheld", "mutex_unlock_unheld",
+      "client_touch", "set_process", "set_min_free_kbytes", "do_exit", "irq_exit", "spin_unlock_unheld",
+      "mutex_unlock_unheld",
       // the other half of a pair
       "preempt_disable", "preempt_enable", "local_irq_save", "local_irq_restore", "local_bh_disable", "local_bh_enable",
       "rcu_read_lock", "rcu_read_unlock", "spin_unlock", "spin_unlock_irqrestore", "spin_unlock_bh", "mutex_unlock",

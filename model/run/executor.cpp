@@ -51,6 +51,7 @@ void Executor::start(const Case& the_case, const Options& options, subject::Page
   for (Nesting& nesting : nesting_) nesting.depth = 0;
   tasks_.resize(programs);
   strands_.resize(programs);
+  next_ops_.assign(programs, 0);
   started_.assign(programs, 0);
   left_.assign(programs, 0);
   if (orphans_.size() < programs) orphans_.resize(programs);
@@ -108,14 +109,16 @@ void Executor::run_program(void* arg) {
   Executor& self = *task.executor;
   const auto& ops = self.case_->programs[task.index].ops;
   self.started_[task.index] = 1;
+  self.left_[task.index] = 0;
   if (self.stacks_ != nullptr) self.enter();
-  std::uint32_t index = 0;
-  for (const program::Op& op : ops) {
+  std::uint32_t& index = self.next_ops_[task.index];
+  while (index != ops.size() && !machine::current().comes_again) {
+    const program::Op& op = ops[index];
     machine::begin_operation(index++, static_cast<std::uint16_t>(op.index() + 1));
     std::visit(self, op);
     if (std::holds_alternative<program::DoExit>(op)) break;
   }
-  machine::begin_operation(index);
+  if (!machine::current().comes_again) machine::begin_operation(index);
   self.undo_all(self.nesting());
   if (self.stacks_ != nullptr) self.stacks_->leave();
   self.tape_.emit(Tape::here(EventKind::left));

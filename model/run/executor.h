@@ -289,6 +289,7 @@ class Executor {
   MT_EXECUTE(RegisterShrinker);
   MT_EXECUTE(UnregisterShrinker);
   MT_EXECUTE(DoExit);
+  MT_EXECUTE(IrqExit);
   MT_EXECUTE(MutexLockOp);
   MT_EXECUTE(MutexUnlockOp);
   MT_EXECUTE(WaitEvent);
@@ -361,6 +362,7 @@ class Executor {
   std::vector<Nesting> nesting_;  // one a program
   std::vector<Task> tasks_;
   std::vector<machine::Strand> strands_;
+  std::vector<std::uint32_t> next_ops_;  // by program: a handler that comes again goes on here
   std::vector<std::uint8_t> started_, left_;
   std::vector<std::vector<machine::Pfn>> orphans_;  // by program: live blocks, or parts of blocks, that no slot names
   std::vector<std::vector<std::uint64_t>> lost_;    // by program: the same for objects

@@ -127,6 +127,13 @@ void Executor::operator()(const DoExit&) {
   nesting().depth = 0;
   end();
 }
+void Executor::operator()(const IrqExit&) {
+  machine::Context& me = machine::current();
+  if (me.kind == machine::ContextKind::task) return skip();
+  begin();
+  me.comes_again = true;
+  end();
+}
 void Executor::operator()(const WaitEvent& op) {
   begin();
   queues_[op.queue.value].wait();

@@ -23,6 +23,7 @@ void Executor::use_stacks(subject::Kstacks& stacks, subject::KstacksView* view) 
 void Executor::enter() {
   const machine::Context* const found = machine::interrupted();
   stacks_->enter();
+  frames_[machine::current().id] = 0;  // those of its last interrupt went with it
   Event event = Tape::here(EventKind::entered);
   event.value = found != nullptr ? found->id : machine::no_context;
   event.value2 = stacks_->stack_pointer();

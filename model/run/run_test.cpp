@@ -3,6 +3,7 @@
 #if MT_ENGINE_FIBER
 #include "model/run/run.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -62,6 +63,71 @@ TEST(Run, IsAFunctionOfItsCase) {
     const Outcome& again = runner.replay(two_tasks, {.keep = Keep::history, .audit_every = 1});
     EXPECT_EQ(print_history(two_tasks, again.history), once);
   }
+}
+
+constexpr std::string_view coming_again = R"(memtorture 1
+machine tiny-32 cpus=2
+expect pass
+fault irq.storm times=2
+
+task a cpu0
+  p = alloc_page GFP_KERNEL
+irq t cpu0
+  x = alloc_page GFP_ATOMIC
+  irq_exit
+  __free_page x
+  preempt_disable
+  irq_exit
+  irq_exit
+  x = alloc_page GFP_ATOMIC  ! page.watermark:1 irq n
+nmi n cpu1
+)";
+
+// Its operations are numbered through, and each interrupt ends by itself.
+TEST(Run, AHandlerComesAgainWhereItLeftOff) {
+  const Case the_case = parsed(coming_again);
+  const Outcome outcome = recorded(the_case);
+  EXPECT_EQ(outcome.verdict, Verdict::pass) << print_report(the_case, outcome);
+  EXPECT_EQ(outcome.statistics.faults, 2u);
+  std::string t;
+  for (const Event& event : outcome.history) {
+    if (event.who == 0 && event.kind == oracle::EventKind::faulted) t += " !";
+    if (event.who != 1) continue;
+    if (event.kind == oracle::EventKind::call) t += " " + std::to_string(event.op);
+    if (event.kind == oracle::EventKind::left) t += " end";
+  }
+  EXPECT_EQ(t, " ! 0 1 end ! 2 3 4 end 5 end 6 end");
+  EXPECT_EQ(print_history(the_case, outcome.history), print_history(the_case, recorded(the_case).history));
+}
+
+TEST(Run, ATaskDoesNotComeAgain) {
+  const Case the_case =
+      parsed("memtorture 1\nmachine tiny-32\nexpect pass\ntask a cpu0\n  irq_exit\n  p = alloc_page GFP_KERNEL\n");
+  const Outcome outcome = recorded(the_case);
+  EXPECT_EQ(outcome.verdict, Verdict::pass);
+  EXPECT_EQ(outcome.history.front().kind, oracle::EventKind::skipped);
+}
+
+// The rules' filters are for who wakes and who is interrupted.
+TEST(Run, WakeUpsAndStormsHaveFilters) {
+  const auto faults = [](std::string_view rule) {
+    const Case the_case = parsed(
+        fmt::format("memtorture 1\nmachine tiny-32 cpus=2\nexpect pass\nfault {}\n"
+                    "task a cpu0\n  wait_event l0\n  cond_resched\ntask b cpu1\n  wake_up l0\nirq h cpu1\nirq i cpu0\n",
+                    rule));
+    const Outcome outcome = recorded(the_case);
+    EXPECT_EQ(outcome.verdict, Verdict::pass);
+    return outcome.statistics.faults;
+  };
+  EXPECT_EQ(faults("wake.lost"), 1u);
+  EXPECT_EQ(faults("wake.lost task=b caller=wake_up"), 1u);
+  EXPECT_EQ(faults("wake.lost task=a"), 0u);
+  EXPECT_EQ(faults("wake.lost times=0"), 0u);
+  EXPECT_EQ(faults("wake.lost gfp=__GFP_WAIT"), 0u);
+  EXPECT_EQ(faults("irq.storm"), 2u);
+  EXPECT_EQ(faults("irq.storm cpu=1"), 1u);
+  EXPECT_EQ(faults("irq.storm context=nmi"), 0u);
+  EXPECT_EQ(faults("irq.storm interval=2 task=a"), 1u);
 }
 
 TEST(Run, TwoRunsAtOnceInOneProcess) {

@@ -78,6 +78,24 @@ TEST(Sweep, EachVisitFailsOnce) {
   EXPECT_FALSE(swept.totals.reached("kstack.charge"));
 }
 
+// Wakes and interrupts fail like requests.
+TEST(Sweep, WakeUpsAreLostAndInterruptsStorm) {
+  const Swept swept = sweep(
+      "memtorture 1\nmachine tiny-64 cpus=2 objects=slab\nexpect pass\n"
+      "task a cpu0\n  mutex_lock l0\n  msleep 5\n  mutex_unlock l0\n  wait_event l1\n"
+      "task b cpu1\n  mutex_lock l0\n  mutex_unlock l0\n  msleep 9\n  wake_up l1\n"
+      "irq h cpu0\n  p = kmalloc 100 GFP_ATOMIC\n  irq_exit\n  kfree p\n");
+  EXPECT_TRUE(swept.bugs.empty());
+  const Cell& unlocks = cell(swept.totals, "wake.lost", program::op_index<program::MutexUnlockOp>());
+  EXPECT_EQ(unlocks.visits, 1u) << "of two, one has a waiter";
+  EXPECT_EQ(unlocks.survived, 1u);
+  EXPECT_EQ(cell(swept.totals, "wake.lost", program::op_index<program::WakeUp>()).survived, 1u);
+  const Cell& storms = cell(swept.totals, "irq.storm", program::op_index<program::MutexLockOp>());
+  EXPECT_GT(storms.visits, 1u);
+  EXPECT_EQ(storms.survived, storms.visits) << "a task is interrupted at each of its points";
+  EXPECT_EQ(cell(swept.totals, "irq.storm", program::op_index<program::Kmalloc>()).visits, 0u) << "but no handler";
+}
+
 TEST(Sweep, AFailureThatIsSurvived) {  // one page each for several CPUs; the request looks elsewhere
   const Swept swept = sweep(
       "memtorture 1\nmachine tiny-64 nodes=2 cpus=2 objects=slab\nexpect pass\ntask a cpu0\n"
@@ -191,6 +209,32 @@ TEST(SweepFinds, AFailureAndSomebodyElse) {
       sweep(two_tasks, {.crossed = 10'000}, subject::wrapped<Defect>(run::make_kernel(), Stage::crossed));
   EXPECT_EQ(first_stage(swept), Stage::crossed);
   EXPECT_EQ(swept.found(Stage::single) + swept.found(Stage::pair) + swept.found(Stage::persistent), 0u);
+}
+
+// A window that no request's failure opens, and an interrupt finds.
+class Window : public subject::ForwardingObjects {
+ public:
+  Window(Objects& inner, int) : ForwardingObjects(inner) {}
+  std::uint64_t kmalloc(std::uint64_t bytes, subject::gfp_t gfp) override {
+    if (open_) (void)inner_.kmalloc(40, subject::GFP_ATOMIC);  // and is lost
+    open_ = true;
+    machine::point("op");
+    open_ = false;
+    return inner_.kmalloc(bytes, gfp);
+  }
+
+ private:
+  bool open_ = false;
+};
+
+TEST(SweepFinds, AnInterruptAtTheWrongMoment) {
+  const Swept swept = sweep(
+      "memtorture 1\nmachine tiny-64 objects=slab\nexpect pass\ntask a cpu0\n  p = kmalloc 100 GFP_KERNEL\n"
+      "irq h cpu0\n  q = kmalloc 100 GFP_ATOMIC\n",
+      {.pairs = 0, .crossed = 0}, subject::wrapped<Window>(run::make_kernel(), 0));
+  EXPECT_EQ(first_stage(swept), Stage::single);
+  ASSERT_FALSE(swept.cases.empty());
+  EXPECT_EQ(swept.cases.front().departures.front().at.site, machine::Site("irq.storm"));
 }
 
 // What is reported can be replayed as it is.

@@ -56,6 +56,7 @@ Fiber& Engine::add(const machine::Strand& strand) {
   if (fiber.fresh) fiber::make(fiber, stacks_[index], &Engine::entry);
   fiber.strand = strand;
   fiber.life = strand.kind == ContextKind::task ? Life::ready : Life::pending;
+  if (fiber.life == Life::pending) ++pending_;
   fiber.under = nullptr;
   fiber.wake_at = 0;
   fiber.has_work = false;
@@ -64,11 +65,12 @@ Fiber& Engine::add(const machine::Strand& strand) {
 }
 
 void Engine::set_alone() {
+  const bool watched = chooser_->may_depart() || machine_.may_fail("irq.storm");
   // On two CPUs a single task could still migrate.
-  const bool alone = !chooser_->may_depart() || (fibers_.size() == 1 && machine_.shape().cpus == 1);
+  const bool alone = !watched || (fibers_.size() == 1 && machine_.shape().cpus == 1);
   for (Fiber* fiber : fibers_) {
     fiber->alone = alone;
-    fiber->watched = chooser_->may_depart();
+    fiber->watched = watched;
   }
 }
 
@@ -80,6 +82,7 @@ RunResult Engine::run(std::span<const machine::Strand> strands, Chooser& chooser
   chooser_ = &chooser;
   steps_budget_ = limits.steps_budget;
   stopper_ = nullptr;
+  pending_ = 0;
   shutting_down_ = false;
   driver_.alone = true;
   quota_given_ = driver_.quota = 0;
@@ -124,9 +127,17 @@ void Engine::loop(Fiber& me) {
   for (;;) {
     me.strand.body(me.strand.arg);
     me.life = Life::done;
+    if (me.comes_again) expect_again(me);
     leave_cpu(me);
-    switch_away();  // comes back in a later run, with another body
+    switch_away();  // comes back when delivered again, or in a later run, with another body
   }
+}
+
+void Engine::expect_again(Fiber& handler) {
+  handler.comes_again = false;
+  handler.flags = handler.strand.flags;
+  handler.life = Life::pending;
+  ++pending_;
 }
 
 void Engine::switch_to(Fiber& next) {
@@ -192,6 +203,10 @@ Fiber* Engine::next_to_run() {
       expire(*timer);
       continue;
     }
+    if (Fiber* const sleeper = first_overslept()) {
+      sleeper->life = Life::ready;
+      continue;
+    }
     if (blocked) {
       result_.reason = StopReason::deadlock;
       return nullptr;
@@ -214,6 +229,14 @@ Fiber* Engine::earliest_timer() const {
     if (timed && (earliest == nullptr || fiber->wake_at < earliest->wake_at)) earliest = fiber;
   }
   return earliest;
+}
+
+Fiber* Engine::first_overslept() const {
+  Fiber* first = nullptr;
+  for (Fiber* fiber : fibers_) {
+    if (fiber->life == Life::overslept && (first == nullptr || fiber->wait_ticket < first->wait_ticket)) first = fiber;
+  }
+  return first;
 }
 
 void Engine::expire(Fiber& fiber) {
@@ -253,6 +276,7 @@ void Engine::point(Site site) {
   Fiber& me = running();
   if (me.alone) return;
   Moment moment{.who = me.id, .op = me.op, .site = site, .visit = static_cast<std::uint16_t>(visit(site))};
+  if (pending_ != 0) storm();
   while (chooser_->interested(moment)) {
     list_options();
     if (options_.size() < 2) return;
@@ -277,6 +301,19 @@ bool Engine::can_deliver(const Fiber& handler) const {
   if (handler.kind == ContextKind::nmi) return (top->preempt_count & nmi_mask) == 0;
   if (top->irqs == IrqFlag::off || (top->preempt_count & nmi_mask) != 0) return false;
   return handler.kind == ContextKind::hardirq || (top->preempt_count & (softirq_mask | hardirq_mask)) == 0;
+}
+
+// Daemons may come to life meanwhile, behind all others.
+void Engine::storm() {
+  if (!machine_.may_fail("irq.storm")) return;
+  const Fiber& me = running();
+  for (std::size_t i = 0; i != fibers_.size(); ++i) {
+    Fiber& handler = *fibers_[i];
+    if (handler.life != Life::pending || handler.cpu != me.cpu || !can_deliver(handler)) continue;
+    if (!machine_.fails("irq.storm")) continue;
+    deliver(handler);
+    switch_to(handler);
+  }
 }
 
 void Engine::list_options() {
@@ -329,6 +366,7 @@ void Engine::deliver(Fiber& handler) {
       (under != nullptr ? under->preempt_count : 0) + offset_of(handler.kind);
   handler.irqs = handler.kind == ContextKind::softirq ? IrqFlag::on : IrqFlag::off;
   handler.life = Life::ready;
+  --pending_;
   enter_cpu(handler);
 }
 
@@ -455,7 +493,8 @@ std::uint32_t Engine::wake(const WaitQueue& queue, bool all) {
         chosen = find(options_[index].whom);
       }
     }
-    chosen->life = Life::ready;
+    chosen->life = machine_.fails("wake.lost") ? Life::overslept : Life::ready;
+    chosen->wait_ticket = ++tickets_;
     ++woken;
     if (!all) return woken;
   }

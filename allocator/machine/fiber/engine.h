@@ -8,11 +8,17 @@
 //   ready:  tasks whose CPU executes something else
 //
 // What can move next: for each CPU its top, if it is not blocked; on an idle CPU any ready task of it. If nothing can:
-// time jumps to the earliest timer; else handlers that were never delivered arrive; else daemons are told to end; else
-// the run is deadlocked. All of it in the order of fibers_, so a run is a function of case and chooser. The time-out of
-// somebody who waits to be woken is for wake-ups that never come, so handlers arrive before it expires. Daemons with a
-// timer (daemon_wait_until) only follow: time never jumps to them, they wake when it has passed them on its way to
-// somebody else. They stand in front of fibers_, so by default they run before whoever time was moved for.
+// time jumps to the earliest timer; else handlers that were never delivered arrive; else whoever a lost wake-up was for
+// wakes after all; else daemons are told to end; else the run is deadlocked. All of it in the order of fibers_, so a
+// run is a function of case and chooser. The time-out of somebody who waits to be woken is for wake-ups that never
+// come, so handlers arrive before it expires. Daemons with a timer (daemon_wait_until) only follow: time never jumps to
+// them, they wake when it has passed them on its way to somebody else. They stand in front of fibers_, so by default
+// they run before whoever time was moved for.
+//
+// Two faults are the machine's own (Machine::on_fault). wake.lost: the waiter has left its queue and has nobody's
+// promise any more, its time-out least of all, so that what it gets is the longest delay that a scheduler can give to
+// somebody who is runnable. irq.storm: a point asks once for each handler that its CPU admits, and then again for none,
+// so that a handler that comes several times is spread over as many points.
 //
 // A CPU that is taken down is waited for like a lock (Life::stopping) until what it executes could be preempted.
 //
@@ -32,13 +38,14 @@
 namespace memtorture::machine {
 
 enum class Life : std::uint8_t {
-  pending,   // a handler that was not delivered yet
-  ready,     // could run; executes when it is its CPU's top
-  spinning,  // on a spinlock; keeps its CPU busy
-  sleeping,  // until wake_at
-  waiting,   // on a wait queue
-  stopping,  // until a CPU can be taken down
-  idle,      // a daemon without work, or before its time
+  pending,    // a handler that was not delivered yet
+  ready,      // could run; executes when it is its CPU's top
+  spinning,   // on a spinlock; keeps its CPU busy
+  sleeping,   // until wake_at
+  waiting,    // on a wait queue
+  overslept,  // woken, but the wake-up was lost: off its queue, and it runs when nobody else can
+  stopping,   // until a CPU can be taken down
+  idle,       // a daemon without work, or before its time
   done,
 };
 
@@ -47,7 +54,7 @@ struct Fiber : Context, fiber::Strand {
   Life life = Life::done;
   Fiber* under = nullptr;           // what it interrupted
   const void* waits_for = nullptr;  // SpinLock or WaitQueue; null: its time was up
-  std::uint64_t wait_ticket = 0;    // order of waiters
+  std::uint64_t wait_ticket = 0;    // order of waiters; overslept: of those who did
   Jiffies wake_at = 0;              // sleeping; waiting: its time-out; idle: its deferrable timer. 0: none
   bool has_work = false;            // daemons
   bool fresh = true;                // its stack holds no frames of ours
@@ -97,6 +104,7 @@ class Engine {
   void step();
   std::uint64_t steps() const { return result_.steps + (quota_given_ - running_->quota); }
   void charge(std::uint64_t steps);
+  void storm();
   void list_options();
   bool can_deliver(const Fiber& handler) const;
   bool can_be_switched_to(const Fiber& fiber) const;
@@ -105,6 +113,7 @@ class Engine {
   void wake_stopper();
   void take(const Option& option);
   void deliver(Fiber& handler);
+  void expect_again(Fiber& handler);
   void migrate(unsigned cpu);
   Fiber* ready_task(unsigned cpu, const Fiber* after) const;
   Fiber* find(ContextId id) const;
@@ -114,6 +123,7 @@ class Engine {
   void switch_away();  // the running fiber cannot go on
   Fiber* next_to_run();
   Fiber* earliest_timer() const;
+  Fiber* first_overslept() const;
   void expire(Fiber& fiber);
   void wake_deferred();
   void begin_activation(Fiber& daemon);
@@ -134,6 +144,7 @@ class Engine {
   std::uint64_t steps_budget_ = 0;
   std::uint32_t quota_given_ = 0;  // when the steps were last counted; what is left of it goes from fiber to fiber
   std::uint64_t tickets_ = 0;
+  unsigned pending_ = 0;  // handlers that are still to come
   Jiffies now_ = 0;
   std::uint64_t online_ = ~std::uint64_t{0};  // bit = CPU
   Fiber* stopper_ = nullptr;                  // stopping, one at a time (cpu_hotplug.h) ...

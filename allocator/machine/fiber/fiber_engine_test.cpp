@@ -67,6 +67,8 @@ class FiberEngine : public testing::Test {
     shape.cpus = static_cast<std::uint8_t>(cpus);
     machine_.boot(shape, recorder_);
     for (const Strand& daemon : daemons_) machine_.add_daemon(daemon);
+    const auto fails = [](void* self, Site site) { return static_cast<FiberEngine*>(self)->fails_(site); };
+    if (fails_) machine_.on_fault(fails, this, ruled_);
     return machine_.run(strands_, chooser, {.steps_budget = steps});
   }
   void say(const char* word) { said_ += word; }
@@ -76,6 +78,8 @@ class FiberEngine : public testing::Test {
   Script script_;
   std::string said_;
   std::vector<Strand> daemons_;
+  std::function<bool(Site)> fails_;
+  std::uint64_t ruled_ = 0;
 
  private:
   std::vector<std::unique_ptr<Body>> bodies_;
@@ -380,6 +384,202 @@ TEST_F(FiberEngine, AWaiterLooksOnceMoreBeforeItSleeps) {
   script_.lines = {{a, "sched.sleep", {Move::switch_to, b}}};
   EXPECT_EQ(run().reason, StopReason::finished);
   EXPECT_EQ(said_, "ba");
+}
+
+// --- wake-ups that are lost ------------------------------------------------------------------------------------------
+
+TEST_F(FiberEngine, WhoseWakeUpIsLostSleepsUntilNobodyElseCanMove) {
+  WaitQueue queue;
+  fails_ = [](Site site) { return site == Site("wake.lost"); };
+  add(0, [&] {
+    queue.wait();
+    say("w");
+  });
+  add(1, [&] {
+    queue.wake_all();
+    say("a");
+    sleep_jiffies(1000);
+    say("b");
+  });
+  add(1, [&] { say("i"); }, ContextKind::hardirq);
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "abiw") << "after sleepers, and after interrupts that nobody delivered";
+  EXPECT_EQ(queue.waiters(), 0u);
+}
+
+TEST_F(FiberEngine, ItsTimeOutDoesNotWakeWhoWasWoken) {
+  WaitQueue queue;
+  fails_ = [](Site) { return true; };
+  add(0, [&] { say(queue.wait_timeout(5, [] { return false; }) && jiffies_now() == 100 ? "w" : "t"); });
+  add(1, [&] {
+    queue.wake_one();
+    sleep_jiffies(100);
+    say("s");
+  });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "sw");
+}
+
+TEST_F(FiberEngine, EachWaiterIsAVisitAndNobodyIsNone) {
+  WaitQueue queue;
+  unsigned visits = 0;
+  fails_ = [&](Site site) { return site == Site("wake.lost") && ++visits == 1; };
+  for (const char* who : {"a", "b", "c"}) {
+    add(0, [&, who] {
+      queue.wait();
+      say(who);
+    });
+  }
+  add(1, [&] {
+    queue.wake_all();
+    EXPECT_EQ(visits, 3u);
+    queue.wake_all();  // the first one has left the queue, too
+    queue.wake_one();
+    EXPECT_EQ(visits, 3u);
+  });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "bca");
+}
+
+TEST_F(FiberEngine, LostWakeUpsEndOneByOneInTheirOrder) {
+  WaitQueue queue;
+  fails_ = [](Site) { return true; };
+  for (const char* who : {"a", "b"}) {
+    add(0, [&, who] {
+      queue.wait();
+      say(who);
+      sleep_jiffies(1);
+      say(who);
+    });
+  }
+  add(1, [&] { queue.wake_all(); });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "aabb");
+}
+
+// Nobody is given a mutex: it is free, and whoever was to be woken for it finds it taken again.
+TEST_F(FiberEngine, AMutexIsOthersWhileWhoWaitedForItOversleeps) {
+  Mutex mutex{LockClass("test.m")};
+  fails_ = [](Site) { return true; };
+  const auto inside = [&](const char* who, Jiffies jiffies) {
+    mutex.lock();
+    say(who);
+    sleep_jiffies(jiffies);
+    mutex.unlock();
+  };
+  add(0, [&] {
+    inside("a", 5);
+    inside("b", 5);
+  });
+  add(1, [&] { inside("w", 1); });
+  add(1, [&] {
+    sleep_jiffies(7);
+    inside("c", 1);
+  });
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "abwc");
+}
+
+TEST_F(FiberEngine, WhereNothingCanFailNobodyIsAsked) {
+  struct Straight final : Chooser {
+    bool may_depart() const override { return false; }
+    bool interested(const Moment&) override { return false; }
+    std::uint32_t choose(const Moment&, std::span<const Option>) override { return 0; }
+    bool roll(const Moment&, std::uint32_t) override { return false; }
+    void restart() override {}
+  } straight;
+  WaitQueue queue;
+  std::string asked;
+  fails_ = [&](Site site) {
+    asked += site == Site("wake.lost") ? 'w' : 'i';
+    return false;
+  };
+  bool undisturbed = false;
+  add(0, [&] { queue.wait(); });
+  add(0, [&] {
+    queue.wake_all();
+    undisturbed = current().undisturbed(1);
+    point("page.free");
+  });
+  add(0, [] {}, ContextKind::hardirq);
+  EXPECT_EQ(run(straight, 1, 1000).reason, StopReason::finished);
+  EXPECT_EQ(asked, "");
+  ruled_ = std::uint64_t{1} << Site("wake.lost").index();
+  EXPECT_EQ(run(straight, 1, 1000).reason, StopReason::finished);
+  EXPECT_EQ(asked, "w");
+  EXPECT_TRUE(undisturbed);
+  asked.clear();
+  ruled_ = std::uint64_t{1} << Site("irq.storm").index();
+  EXPECT_EQ(run(straight, 1, 1000).reason, StopReason::finished);
+  EXPECT_EQ(asked, "ii") << "at the point, and at that before the sleep";
+  EXPECT_FALSE(undisturbed) << "short ways have fewer points";
+}
+
+// --- handlers that come again, and storms ----------------------------------------------------------------------------
+
+TEST_F(FiberEngine, AHandlerThatComesAgainRunsAsOftenAsItSays) {
+  unsigned times = 0;
+  add(0, [&] { say("a"); });
+  add(
+      0,
+      [&] {
+        say(in_hardirq() && current().flags == 0 ? "i" : "?");
+        current().flags |= pf_memalloc;  // each interrupt begins with none
+        current().comes_again = ++times % 3 != 0;
+      },
+      ContextKind::hardirq);
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "aiii");
+  EXPECT_EQ(run().reason, StopReason::finished);
+  EXPECT_EQ(said_, "aiiiaiii");
+}
+
+TEST_F(FiberEngine, InAStormAHandlerComesOnceAtEachPointThatAdmitsIt) {
+  unsigned times = 0;
+  fails_ = [](Site site) { return site == Site("irq.storm"); };
+  add(0, [&] {
+    say("a");
+    point("page.free");
+    say("b");
+    const IrqFlag before = local_irq_save();
+    point("page.get");
+    say("c");
+    local_irq_restore(before);
+    say("d");
+  });
+  add(
+      0,
+      [&] {
+        say("i");
+        point("page.put");
+        current().comes_again = ++times != 3;
+      },
+      ContextKind::hardirq);
+  EXPECT_EQ(run(1).reason, StopReason::finished);
+  EXPECT_EQ(said_, "aibcidi");
+  EXPECT_TRUE(machine_.departures().empty()) << "whoever says that it fails writes it down";
+}
+
+TEST_F(FiberEngine, AStormBringsAllThatTheCpuAdmits) {
+  fails_ = [](Site site) { return site == Site("irq.storm"); };
+  const auto handler = [&](const char* begins, const char* ends) {
+    return [this, begins, ends] {
+      say(begins);
+      point("page.get");
+      say(ends);
+    };
+  };
+  add(0, [&] {
+    point("page.free");
+    say("a");
+  });
+  add(0, handler("(", ")"), ContextKind::softirq);
+  add(0, handler("[", "]"), ContextKind::hardirq);
+  add(0, handler("<", ">"), ContextKind::nmi);
+  add(0, handler("{", "}"), ContextKind::softirq);
+  add(1, handler("?", "!"), ContextKind::hardirq);
+  EXPECT_EQ(run(2).reason, StopReason::finished);
+  EXPECT_EQ(said_, "([<>]){}a?!") << "kinds nest as CPUs nest them; another CPU's does not come";
 }
 
 TEST_F(FiberEngine, EndlessPointsAreALivelockAloneAndInCompany) {

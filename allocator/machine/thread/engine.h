@@ -169,7 +169,7 @@ class Engine {
 
   // point.cpp: handlers and variation
   void deliver_some(Frame& me, Cpu& cpu);
-  void deliver(Frame& me, const Strand& handler);
+  bool deliver(Frame& me, const Strand& handler);
   static void idle_task(void* engine);
 
   // idle.cpp: who can move, and what happens when nobody can

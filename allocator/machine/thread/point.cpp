@@ -70,11 +70,13 @@ void Engine::deliver_some(Frame& me, Cpu& cpu) {
     const Strand& handler = **at;
     if (!admits(me, handler.kind)) continue;
     cpu.handlers.erase(at);  // before it runs: its own points must not deliver it again
-    return deliver(me, handler);
+    if (deliver(me, handler)) cpu.handlers.push_back(&handler);
+    return;
   }
 }
 
-void Engine::deliver(Frame& me, const Strand& handler) {
+// True: it comes again.
+bool Engine::deliver(Frame& me, const Strand& handler) {
   Frame nested;
   static_cast<Context&>(nested) = Context{.machine = &machine_,
                                           .id = handler.id,
@@ -92,6 +94,7 @@ void Engine::deliver(Frame& me, const Strand& handler) {
   current_context = &nested;
   handler.body(handler.arg);
   current_context = &me;
+  return nested.comes_again;
 }
 
 // The body of a CPU's idle thread: interrupts that found no task to interrupt.

@@ -293,6 +293,24 @@ TEST_F(ThreadEngine, EveryHandlerRunsExactlyOnceWhereverItsCpuIs) {
   }
 }
 
+TEST_F(ThreadEngine, AHandlerThatComesAgainRunsAsOftenAsItSays) {
+  std::array<int, 8> runs{};  // each is touched on its own CPU
+  for (unsigned i = 0; i != runs.size(); ++i) {
+    add(i % 2 == 0 ? ContextKind::hardirq : ContextKind::softirq, i % 3, [&runs, i] {
+      for (int n = 0; n != 3; ++n) point("op");
+      current().comes_again = ++runs[i] % 5 != 0;
+    });
+  }
+  task(0, [] {  // CPU 0 has points, CPU 1 a task without any, CPU 2 no task
+    for (int i = 0; i != 60; ++i) point("op");
+  });
+  task(1, [] {});
+  for (int run = 1; run <= 5; ++run) {
+    EXPECT_EQ(reason(static_cast<std::uint64_t>(run)), StopReason::finished);
+    for (const int count : runs) EXPECT_EQ(count, 5 * run);
+  }
+}
+
 TEST_F(ThreadEngine, HandlersOfACpuWhoseTasksEndedDoNotWaitForOtherCpus) {
   std::atomic<bool> delivered{false};
   task(0, [&] { points_until(delivered); });
