@@ -360,9 +360,11 @@ Exit act(const Options& options) {
   const auto missing = untried(ledger->totals);
   if (interrupted()) {
     code = worse(code, Exit::interrupted);
-  } else if (options.all_sites && !missing.empty()) {
-    code = worse(code, Exit::finding);
-    say(fmt::format("never reached: {}", fmt::join(missing, ", ")));
+  } else if (options.all_sites) {
+    const std::vector<std::string> outcomes = explore::missing_outcomes(ledger->totals);
+    if (!missing.empty()) say(fmt::format("never reached: {}", fmt::join(missing, ", ")));
+    if (!outcomes.empty()) say(fmt::format("not every outcome of every site: {}", fmt::join(outcomes, ", ")));
+    if (!missing.empty() || !outcomes.empty()) code = worse(code, Exit::finding);
   }
   print(options.json ? json_text(*ledger, code) : summary_text(*ledger));
   return code;
@@ -389,7 +391,8 @@ void add_sweep(Command& command) {
   verb.add_flag("--no-recovery", options->no_recovery, "Do not ask again what was refused");
   verb.add_flag("--fork", options->forks,
                 "Only single failures, and these as forks of one run: cheaper for long cases, dearer for short ones");
-  verb.add_flag("--all-sites", options->all_sites, "Exit code 1 if a fault site is never reached");
+  verb.add_flag("--all-sites", options->all_sites,
+                "Exit code 1 if a fault site is never reached, or not with every outcome that it can have");
   verb.add_option("-o,--out", options->out, "Folder for what is found")->type_name("DIR")->capture_default_str();
   verb.add_flag("--json", options->json, "Print one JSON document instead of the matrix");
   add_generator(verb, options->generator);

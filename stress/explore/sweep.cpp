@@ -117,6 +117,31 @@ bool SweepTotals::reached(machine::Site site) const {
   return std::ranges::any_of(cells[site.index()], [](const Cell& cell) { return cell.visits != 0; });
 }
 
+Cell SweepTotals::of_site(machine::Site site) const {
+  Cell sum;
+  for (const Cell& cell : cells[site.index()]) {
+    sum.visits += cell.visits;
+    sum.failed += cell.failed;
+    sum.survived += cell.survived;
+    sum.ended += cell.ended;
+  }
+  return sum;
+}
+
+std::vector<std::string> missing_outcomes(const SweepTotals& totals) {
+  std::vector<std::string> missing;
+  for (const SiteOutcomes& row : site_outcomes) {
+    const Cell cell = totals.of_site(row.site);
+    const auto look = [&](std::string_view what, bool expected, bool seen) {
+      if (expected == seen) return;
+      missing.push_back(std::string(row.site.name()) + " " + std::string(what) + (seen ? " unexpectedly" : ""));
+    };
+    look("refused", row.refused, cell.failed != 0);
+    look("survived", row.survived, cell.survived != 0);
+  }
+  return missing;
+}
+
 Sweep::Sweep(SweepOptions options, std::unique_ptr<subject::Subject> subject)
     : options_(std::move(options)), runner_(std::move(subject)) {
   options_.run.keep = run::Keep::history;

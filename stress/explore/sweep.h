@@ -25,6 +25,7 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -70,6 +71,20 @@ struct Cell {
   std::uint64_t recovered = 0, unrecovered = 0;  // refused, and asked again
 };
 
+// What failures at a site can come to; a large enough sweep shows all of it. What only delays, or happens behind the
+// back of whoever asks, refuses nothing.
+struct SiteOutcomes {
+  machine::Site site;
+  bool refused, survived;
+};
+inline constexpr SiteOutcomes site_outcomes[] = {
+    {"irq.storm", false, true},      {"kstack.charge", true, false},    {"oom.exit", false, true},
+    {"page.alloc", true, true},      {"percpu.chunk", true, true},      {"percpu.map", true, true},
+    {"percpu.populate", true, true}, {"reclaim.progress", true, true},  {"reclaim.slow", false, true},
+    {"reclaim.swap", true, true},    {"reclaim.writeback", true, true}, {"slab.alloc", true, true},
+    {"wake.lost", false, true},
+};
+
 // Operations by their index in the table, then the machine's daemons.
 inline constexpr std::size_t callers = program::op_kinds + 1;
 inline constexpr std::size_t daemons_row = program::op_kinds;
@@ -83,7 +98,11 @@ struct SweepTotals {
   std::array<std::array<Cell, callers>, machine::site_count> cells{};  // of singles
 
   bool reached(machine::Site site) const;  // by any untouched run
+  Cell of_site(machine::Site site) const;  // all of its cells
 };
+// What site_outcomes has and this sweep has not seen, and the other way round: "oom.exit survived", "oom.exit refused
+// unexpectedly".
+std::vector<std::string> missing_outcomes(const SweepTotals& totals);
 
 class Sweep {
  public:

@@ -248,6 +248,17 @@ TEST(SweepFinds, CasesThatReplay) {
   }
 }
 
+TEST(Sweep, EverySiteSaysWhatItCanComeTo) {
+  for (unsigned i = 0; i != machine::site_count; ++i) {
+    const machine::Site site = machine::Site::at(i);
+    EXPECT_EQ(std::ranges::count(site_outcomes, site, &SiteOutcomes::site), site.is_fault() ? 1 : 0) << site.name();
+  }
+  const Swept swept = sweep(three_objects);
+  const std::vector<std::string> missing = missing_outcomes(swept.totals);
+  EXPECT_NE(std::ranges::find(missing, "oom.exit survived"), missing.end());
+  EXPECT_EQ(std::ranges::find(missing, "slab.alloc refused"), missing.end());
+}
+
 // What forks find is what runs of their own find, cell by cell and bug by bug.
 TEST(Sweep, ForksAreTheSameSingles) {
   for (const std::string_view text : {three_objects, two_tasks}) {
