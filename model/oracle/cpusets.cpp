@@ -25,7 +25,7 @@ namespace memtorture::oracle {
 
 namespace {
 
-bool is_victim(const Flight& f) { return (f.task_flags & machine::tif_memdie) != 0; }
+bool has_memdie(const Flight& f) { return (f.task_flags & machine::tif_memdie) != 0; }
 
 }  // namespace
 
@@ -52,7 +52,7 @@ Reach Oracle::State::reach(const Flight& f, unsigned stage) const {
   if (f.mems == machine::all_nodes || stage == 2 || (f.gfp & subject::gfp_thisnode) != 0) return {all, all};
   const auto home = static_cast<ZoneSet>(all & zones_at_home(f));
   if (stage == 0) return {home, home};
-  const bool walled = may_sleep(f.gfp) && (f.gfp & subject::gfp_hardwall) != 0 && !is_victim(f);
+  const bool walled = may_sleep(f.gfp) && (f.gfp & subject::gfp_hardwall) != 0 && !has_memdie(f);
   if (!walled) return {all, all};
   // Whoever asked to wait where he may not: whether he counts as one who can is not said.
   return {home, f.atomic_crime ? all : home};
@@ -65,7 +65,7 @@ Reach Oracle::State::reach(const Flight& f) const {
 }
 
 ZoneSet Oracle::State::zones_to_shrink(const Flight& f) const {
-  return is_victim(f) ? static_cast<ZoneSet>(~ZoneSet{0}) : zones_at_home(f);
+  return has_memdie(f) ? static_cast<ZoneSet>(~ZoneSet{0}) : zones_at_home(f);
 }
 
 Ruling Oracle::State::judge_mems_allowed(const Event& event, ContextState& state) {
@@ -81,7 +81,7 @@ Ruling Oracle::State::judge_mems_allowed(const Event& event, ContextState& state
 }
 
 Ruling Oracle::State::judge_kswapd_of(unsigned node, const Flight& f) {
-  const bool free = !f.active || !allocates(f.request.act) || f.nmi || is_victim(f);
+  const bool free = !f.active || !allocates(f.request.act) || f.nmi || has_memdie(f);
   if (free || is_at_home(f, node)) return Ruling::fine;
   return broken("gfp.cpuset", machine::no_pfn,
                 fmt::format("kswapd of node {} is woken by a task with nodes {:#x}", node, f.mems));
