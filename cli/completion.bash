@@ -61,7 +61,7 @@ _memtorture() {
   esac
   case $verb in
     check) options="--help --seconds --runs --seed --jobs --out --stop-at-first --json --audit --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
-    sweep) options="--help --generate --seed --visits --pairs --crossed --no-persistent --no-recovery --fork --all-sites --out --json --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
+    sweep) options="--help --generate --seed --visits --pairs --crossed --no-persistent --no-recovery --all-sites --out --json --crimes --faults --departures --contexts --ops-min --ops-max --cpus-max --nodes-max --no-crimes --no-faults" words="" ;;
     run) options="--help --twice --history --sandbox --audit --json --junit" words="" ;;
     replay) options="--help --audit" words="" ;;
     shrink) options="--help --out --runs --sandbox --audit" words="" ;;

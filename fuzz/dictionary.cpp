@@ -65,6 +65,7 @@ std::string text_dictionary() {
   words.insert(std::begin(program::verdict_names), std::end(program::verdict_names));
   words.insert(std::begin(machine::context_kind_names), std::end(machine::context_kind_names));
   words.insert(std::begin(subject::client_names), std::end(subject::client_names));
+  words.insert(std::begin(subject::trait_names), std::end(subject::trait_names));
   words.insert(std::begin(subject::blemish_names), std::end(subject::blemish_names));
   for (const auto& row : subject::gfp_table) words.insert(row.name);
   for (const auto& row : machine::site_table) words.insert(row.name);

@@ -113,16 +113,30 @@ PercpuAllocator::Place PercpuAllocator::take_patiently(const Want& want) {
   {
     Masked masked;
     Held held(lock_, masked, "percpu.lock", "percpu.unlock");
-    work = empty_pages_ < empty_pages_low && unpopulated_pages_ != 0;
+    work = (empty_pages_ < empty_pages_low && unpopulated_pages_ != 0) || has_surplus(held);
   }
   mutex_.unlock();
   if (work) schedule_work();
   return place;
 }
 
+// More than one chunk without areas: while one was made for us another may have lost its last area, and what we took,
+// or could not keep, was of neither.
+bool PercpuAllocator::has_surplus(const Held&) const {
+  const SlotList& whole = slots_[slot_of(layout_.unit_bytes) + 1];
+  return whole.first != whole.last;
+}
+
 // With the mutex, which it gives back.
 PercpuAllocator::Place PercpuAllocator::fail(const Want& want, PercpuFailure why) {
+  bool work;
+  {
+    Masked masked;
+    Held held(lock_, masked, "percpu.lock", "percpu.unlock");
+    work = has_surplus(held);
+  }
   mutex_.unlock();
+  if (work) schedule_work();
   if ((want.gfp & subject::gfp_nowarn) != 0) return {};
   bool tell, last;
   {

@@ -169,6 +169,7 @@ class PercpuAllocator {
   static void worker(void* allocator);
   void release_chunks();
   bool has_reserve();
+  bool has_surplus(const Held&) const;
   Chunk* unlink_surplus(const Held&);
   void extend_maps();
   void refill_reserve(std::uint32_t wanted);

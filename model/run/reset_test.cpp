@@ -12,7 +12,7 @@
 namespace memtorture::run {
 namespace {
 
-constexpr std::uint64_t cases = 300;
+constexpr std::uint64_t cases = 500;
 
 Options kept(std::uint64_t seed) {
   return {.keep = Keep::history, .audit_every = seed % 2 == 0 ? 16u : audit_at_end, .steps_budget = 20'000};

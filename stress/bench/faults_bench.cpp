@@ -3,8 +3,8 @@
 // Armed: the case has a rule whose failures are used up, so every visit of the site is counted and asked about. Nobody
 // else differs.
 //
-// A sweep replays the case for each failure, or forks at each visit: single failures either way, of a short and of a
-// long case. What a fork and the end of its child cost is the least that the second way can cost.
+// A sweep replays the case for each failure. The other way would be to fork at each visit; what a fork and the end of
+// the child cost is the least that this could cost, without the run.
 #include <benchmark/benchmark.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,26 +69,6 @@ void BM_fork(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_fork)->Unit(benchmark::kMicrosecond);
-
-// Objects are taken and given back, `state.range(0)` times; some six visits each. items = runs
-void BM_singles(benchmark::State& state, bool forks) {
-  program::Case the_case = case_to_sweep();
-  auto& ops = the_case.programs[0].ops;
-  const program::Case once = the_case;
-  for (std::int64_t round = 1; round < state.range(0); ++round) {
-    for (program::Slot slot = 0; slot != 6; ++slot) {
-      ops.push_back(slot < 3 ? program::Op(program::CacheFree{{6}, {slot}}) : program::Op(program::Kfree{{slot}}));
-      ops.push_back(once.programs[0].ops[slot + 1u]);
-    }
-  }
-  explore::Sweep sweep({.visits = 0, .pairs = 0, .crossed = 0, .recovery = false, .persistent = false, .forks = forks});
-  for (auto _ : state) sweep.run(the_case);
-  std::uint64_t runs = 0;
-  for (const std::uint64_t n : sweep.totals().runs) runs += n;
-  state.SetItemsProcessed(static_cast<std::int64_t>(runs));
-}
-BENCHMARK_CAPTURE(BM_singles, replayed, false)->Arg(1)->Arg(300)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(BM_singles, forked, true)->Arg(1)->Arg(300)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace memtorture::bench

@@ -128,18 +128,18 @@ Cell SweepTotals::of_site(machine::Site site) const {
   return sum;
 }
 
-std::vector<std::string> missing_outcomes(const SweepTotals& totals) {
-  std::vector<std::string> missing;
+std::vector<std::string> wrong_outcomes(const SweepTotals& totals) {
+  std::vector<std::string> wrong;
   for (const SiteOutcomes& row : site_outcomes) {
     const Cell cell = totals.of_site(row.site);
-    const auto look = [&](std::string_view what, bool expected, bool seen) {
-      if (expected == seen) return;
-      missing.push_back(std::string(row.site.name()) + " " + std::string(what) + (seen ? " unexpectedly" : ""));
+    const auto look = [&](Outcomes outcome, std::uint64_t seen, std::string_view what) {
+      if (((seen != 0 ? row.never : row.due) & outcome) == 0) return;
+      wrong.push_back(std::string(row.site.name()) + (seen != 0 ? " was " : " was never ") + std::string(what));
     };
-    look("refused", row.refused, cell.failed != 0);
-    look("survived", row.survived, cell.survived != 0);
+    look(refused, cell.failed, "refused");
+    look(survived, cell.survived, "survived");
   }
-  return missing;
+  return wrong;
 }
 
 Sweep::Sweep(SweepOptions options, std::unique_ptr<subject::Subject> subject)
@@ -192,7 +192,6 @@ void Sweep::run(const Case& the_case) {
   for (const Moment& at : untouched.visits) ++totals_.cells[at.site.index()][caller_of(the_case, at)].visits;
   const std::vector<Moment> chosen = some_of(untouched.visits);
   totals_.visits_left += untouched.visits.size() - chosen.size();
-  if (options_.forks) return forked_singles(the_case, chosen);
   for (const Moment& at : chosen) single(the_case, at);
 }
 
@@ -214,53 +213,17 @@ std::vector<Moment> Sweep::some_of(std::span<const Moment> visits) const {
   return chosen;
 }
 
-// What the failure at that visit came to.
-Fate Sweep::fate(const Case& the_case, const Moment& at, const Outcome& outcome) const {
-  if (caller_of(the_case, at) == daemons_row) return Fate::survived;
-  const Event* const result = result_of(outcome.history, at.who, at.op);
-  if (result == nullptr) return Fate::ended;
-  return was_refused(the_case.programs[at.who].ops[at.op], *result) ? Fate::refused : Fate::survived;
-}
-
-void Sweep::count(const Case& the_case, const Moment& at, Fate fate) {
-  Cell& cell = totals_.cells[at.site.index()][caller_of(the_case, at)];
-  ++(fate == Fate::refused ? cell.failed : fate == Fate::survived ? cell.survived : cell.ended);
-}
-
-// A child that found something, or died, is made again as a run of its own, which has a history to show.
-void Sweep::forked_singles(const Case& the_case, std::span<const Moment> visits) {
-  const auto plan = [](const Moment& at) {
-    return Attempt{.stage = Stage::single, .plan = {failure(at)}, .planned = 1};
-  };
-  const auto fate_of = [&](const Outcome& outcome, const Moment& at) {
-    return outcome.is_bug() ? Fate::bug : fate(the_case, at, outcome);
-  };
-  const auto before = [&](const Moment& at) {
-    if (stopped()) return false;
-    if (options_.before) options_.before(plan(at));
-    return true;
-  };
-  const std::vector<Fate> fates = fork_at_visits(runner_, the_case, options_.run, visits, fate_of, before);
-  for (std::size_t i = 0; i != fates.size(); ++i) {
-    if (fates[i] == Fate::bug || fates[i] == Fate::died) {
-      const Outcome* const outcome = execute(the_case, plan(visits[i]), nullptr);
-      if (outcome == nullptr) return;
-      count(the_case, visits[i], fate(the_case, visits[i], *outcome));
-    } else {
-      ++totals_.runs[static_cast<std::size_t>(Stage::single)];
-      count(the_case, visits[i], fates[i]);
-    }
-  }
-}
-
 void Sweep::single(const Case& the_case, const Moment& at) {
   Seen seen;
   const Outcome* const outcome =
       execute(the_case, {.stage = Stage::single, .plan = {failure(at)}, .planned = 1}, &seen);
   if (outcome == nullptr) return;
-  const Fate came_to = fate(the_case, at, *outcome);
-  const bool refused = came_to == Fate::refused;
-  count(the_case, at, came_to);
+  const std::size_t caller = caller_of(the_case, at);
+  const Event* const result = result_of(outcome->history, at.who, at.op);
+  const bool refused =
+      result != nullptr && caller != daemons_row && was_refused(the_case.programs[at.who].ops[at.op], *result);
+  Cell& cell = totals_.cells[at.site.index()][caller];
+  ++(refused ? cell.failed : result != nullptr || caller == daemons_row ? cell.survived : cell.ended);
   const bool bug = outcome->is_bug();
   if (options_.persistent)
     (void)execute(

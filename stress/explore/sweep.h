@@ -14,8 +14,6 @@
 // like the other (client_add, a page at a time). Pairs and crossed runs have a budget; first come those of
 // which no pair of sites and operations was seen before in this sweep (of any case).
 //
-// Long cases can have their singles as children of one run instead (forks.h).
-//
 // Not here: rules of the case itself go on firing; what they fail is not failed again. Fiber engine only.
 #pragma once
 
@@ -31,7 +29,6 @@
 
 #include "model/program/op_table.h"
 #include "model/run/run.h"
-#include "stress/explore/forks.h"
 
 namespace memtorture::explore {
 
@@ -53,8 +50,6 @@ struct SweepOptions {
   std::uint64_t pairs = 100;  // runs a case
   std::uint64_t crossed = 100;  // the same
   bool recovery = true, persistent = true;
-  // Singles by fork (forks.h), and nothing but singles: for long cases. A process of one thread.
-  bool forks = false;
   run::Options run = {};                            // keep is ours
   std::function<void(const Attempt&)> before = {};  // each run
   // A run that went wrong; the sweep goes on with the rest.
@@ -71,18 +66,27 @@ struct Cell {
   std::uint64_t recovered = 0, unrecovered = 0;  // refused, and asked again
 };
 
-// What failures at a site can come to; a large enough sweep shows all of it. What only delays, or happens behind the
-// back of whoever asks, refuses nothing.
+// What failures at a site come to in a sweep that is large enough: each of `due` is seen, and none of `never`. What
+// only delays, or comes in between, refuses nothing itself; but who comes first may.
+enum Outcomes : std::uint8_t { none = 0, refused = 1, survived = 2 };
 struct SiteOutcomes {
   machine::Site site;
-  bool refused, survived;
+  std::uint8_t due, never;  // Outcomes
 };
 inline constexpr SiteOutcomes site_outcomes[] = {
-    {"irq.storm", false, true},      {"kstack.charge", true, false},    {"oom.exit", false, true},
-    {"page.alloc", true, true},      {"percpu.chunk", true, true},      {"percpu.map", true, true},
-    {"percpu.populate", true, true}, {"reclaim.progress", true, true},  {"reclaim.slow", false, true},
-    {"reclaim.swap", true, true},    {"reclaim.writeback", true, true}, {"slab.alloc", true, true},
-    {"wake.lost", false, true},
+    {"irq.storm", survived, none},
+    {"kstack.charge", refused, survived},
+    {"oom.exit", survived, refused},
+    {"page.alloc", refused | survived, none},
+    {"percpu.chunk", refused | survived, none},
+    {"percpu.map", refused | survived, none},
+    {"percpu.populate", refused | survived, none},
+    {"reclaim.progress", refused | survived, none},
+    {"reclaim.slow", survived, refused},
+    {"reclaim.swap", refused | survived, none},
+    {"reclaim.writeback", refused | survived, none},
+    {"slab.alloc", refused | survived, none},
+    {"wake.lost", survived, none},
 };
 
 // Operations by their index in the table, then the machine's daemons.
@@ -100,9 +104,8 @@ struct SweepTotals {
   bool reached(machine::Site site) const;  // by any untouched run
   Cell of_site(machine::Site site) const;  // all of its cells
 };
-// What site_outcomes has and this sweep has not seen, and the other way round: "oom.exit survived", "oom.exit refused
-// unexpectedly".
-std::vector<std::string> missing_outcomes(const SweepTotals& totals);
+// Where that was not so: "reclaim.swap was never refused", "oom.exit was refused".
+std::vector<std::string> wrong_outcomes(const SweepTotals& totals);
 
 class Sweep {
  public:
@@ -120,10 +123,7 @@ class Sweep {
   const run::Outcome* execute(const program::Case& the_case, const Attempt& attempt, Seen* seen,
                               bool note_options = false);
   void single(const program::Case& the_case, const machine::Moment& at);
-  void forked_singles(const program::Case& the_case, std::span<const machine::Moment> visits);
   std::vector<machine::Moment> some_of(std::span<const machine::Moment> visits) const;
-  Fate fate(const program::Case& the_case, const machine::Moment& at, const run::Outcome& outcome) const;
-  void count(const program::Case& the_case, const machine::Moment& at, Fate fate);
   void recover(const program::Case& the_case, const machine::Moment& at);
   void pairs(const program::Case& the_case, const machine::Moment& at, const Seen& failed);
   void crossed(const program::Case& the_case, const machine::Moment& at);
