@@ -120,8 +120,7 @@ Ruling Oracle::State::on_layer_granted(const Event& event, ContextState& state, 
     state.object.page_faulted = state.object.page_faulted || state.flight.faulted;
     // On several nodes a request that is bound to one says little: another one, for anywhere, may follow.
     const bool anywhere = shape.nodes == 1 || (state.flight.request.gfp & subject::gfp_thisnode) == 0;
-    if (event.detail != 0 && object_ops == 1 && shrinkers == 0 && anywhere)
-      state.object.free_beside = objects_moves();
+    if (event.detail != 0 && object_ops == 1 && shrinkers == 0 && anywhere) state.object.free_beside = objects_moves();
   }
   return close_inner(event, state, ruling);
 }
