@@ -153,6 +153,7 @@ class Author {
   void min_free();
   void clients();
   void set_process();
+  void crisis();
   void pressure();
   void whole_again();
   void section();

@@ -228,6 +228,7 @@ void Author::clients() {
   if (random_.percent(30)) return emit(ClientDrop{{kind}, {1 + random_.below(64)}});
   if (random_.percent(20)) return pressure();
   if (random_.percent(20)) return emit(ClientTouch{{kind}, {1 + random_.below(64)}});
+  if (kind == ClientKind::process && is_sleepable() && random_.percent(25)) return crisis();
   if (kind == ClientKind::process && random_.percent(50)) return set_process();
   static constexpr gfp_t flags[] = {GFP_ATOMIC,
                                     GFP_NOWAIT | gfp_nowarn,
@@ -249,6 +250,19 @@ void Author::set_process() {
                              : trait == ProcessTrait::parent ? std::int64_t{random_.below(5)} - 1
                                                              : std::int64_t{1} << random_.below(20);
   emit(SetProcess{{random_.below(random_.percent(5) ? 10 : 4)}, {trait}, {value}});
+}
+
+// Processes fill memory, all is said about them that can be, and somebody needs a page: one of them has to go.
+void Author::crisis() {
+  const std::uint32_t processes = 2 + random_.below(2);
+  for (std::uint32_t i = 0; i != processes; ++i) {
+    const std::uint32_t pages = 1 + random_.below(case_.shape.frames() / (processes + 1));
+    emit(ClientAdd{{ClientKind::process}, {pages}, {GFP_ATOMIC | gfp_highmem | gfp_nowarn}});
+  }
+  for (std::uint32_t said = 1 + random_.below(4); said != 0; --said) set_process();
+  emit(ClientAdd{{ClientKind::process}, {case_.shape.frames()}, {GFP_ATOMIC | gfp_highmem | gfp_nowarn}});
+  own({.in = {granted(0, GFP_KERNEL)}, .is_low = true, .order = 0});
+  if (random_.percent(70)) emit(ClientDrop{{ClientKind::process}, {case_.shape.frames()}});
 }
 
 // Pages that reclaim may take fill memory; then a large request has to have many of them taken.
