@@ -260,6 +260,11 @@ void Author::crisis() {
     emit(ClientAdd{{ClientKind::process}, {pages}, {GFP_ATOMIC | gfp_highmem | gfp_nowarn}});
   }
   for (std::uint32_t said = 1 + random_.below(4); said != 0; --said) set_process();
+  if (random_.percent(40)) {  // a family
+    const std::uint32_t child = 1 + random_.below(processes - 1);
+    emit(SetProcess{{child}, {subject::ProcessTrait::parent}, {0}});
+    if (random_.percent(50)) emit(SetProcess{{child}, {subject::ProcessTrait::oom_adj}, {-17}});
+  }
   emit(ClientAdd{{ClientKind::process}, {case_.shape.frames()}, {GFP_ATOMIC | gfp_highmem | gfp_nowarn}});
   own({.in = {granted(0, GFP_KERNEL)}, .is_low = true, .order = 0});
   if (random_.percent(70)) emit(ClientDrop{{ClientKind::process}, {case_.shape.frames()}});
