@@ -67,7 +67,7 @@ TEST(Canary, ShrinkingKeepsTheSignature) {
     return pair.canary.replay(candidate, {.keep = keep});
   };
   int bugs = 0;
-  check(1500, [&] {
+  check(5000, [&] {
     const Case the_case = *rc::gen::noShrink(cases({.faults = 30, .ops_min = 40, .ops_max = 300}));
     const Outcome found = run_at_random(pair.canary, the_case, *seeds(), {}, Faults::at_random);
     if (!pair.sings(the_case, found)) return;
