@@ -62,9 +62,9 @@ class Sweep(Test):
     def test_matrix(self):
         done = self.sweep(self.case(self.OBJECTS), "--crossed", "0")
         self.assertEqual(done.returncode, 0, done.err)
-        self.assertRegex(done.out, r"(?m)^operation +kstack.charge +page.alloc .* slab.alloc$")
-        self.assertRegex(done.out, r"(?m)^kmalloc +- .*1/0$")
-        self.assertRegex(done.out, r"(?m)^alloc_page +- +1/0 ")
+        self.assertRegex(done.out, r"(?m)^operation +irq.storm +kstack.charge .* page.alloc .* slab.alloc +wake.lost$")
+        self.assertRegex(done.out, r"(?m)^kmalloc +- .*1/0 +-$")
+        self.assertRegex(done.out, r"(?m)^alloc_page +(- +)+1/0 ")
         self.assertRegex(done.out, r"(?m)^  single +\d+ runs, 0 bugs$")
         self.assertIn("never reached: kstack.charge\n", done.out)
 

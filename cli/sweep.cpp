@@ -361,9 +361,11 @@ Exit act(const Options& options) {
     code = worse(code, Exit::interrupted);
   } else if (options.all_sites) {
     const std::vector<std::string> outcomes = explore::wrong_outcomes(ledger->totals);
-    if (!missing.empty()) say(fmt::format("never reached: {}", fmt::join(missing, ", ")));
-    if (!outcomes.empty()) say(fmt::format("not the outcomes that sites have: {}", fmt::join(outcomes, ", ")));
-    if (!missing.empty() || !outcomes.empty()) code = worse(code, Exit::finding);
+    std::vector<std::string> holes;
+    if (!missing.empty()) holes.push_back(fmt::format("never reached: {}", fmt::join(missing, ", ")));
+    if (!outcomes.empty()) holes.push_back(fmt::format("not what sites come to: {}", fmt::join(outcomes, ", ")));
+    if (!holes.empty()) say(fmt::format("{}", fmt::join(holes, "; ")));
+    if (!holes.empty()) code = worse(code, Exit::finding);
   }
   print(options.json ? json_text(*ledger, code) : summary_text(*ledger));
   return code;

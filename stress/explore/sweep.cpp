@@ -132,6 +132,7 @@ std::vector<std::string> wrong_outcomes(const SweepTotals& totals) {
   std::vector<std::string> wrong;
   for (const SiteOutcomes& row : site_outcomes) {
     const Cell cell = totals.of_site(row.site);
+    if (cell.visits + cell.failed + cell.survived == 0) continue;
     const auto look = [&](Outcomes outcome, std::uint64_t seen, std::string_view what) {
       if (((seen != 0 ? row.never : row.due) & outcome) == 0) return;
       wrong.push_back(std::string(row.site.name()) + (seen != 0 ? " was " : " was never ") + std::string(what));

@@ -104,7 +104,7 @@ struct SweepTotals {
   bool reached(machine::Site site) const;  // by any untouched run
   Cell of_site(machine::Site site) const;  // all of its cells
 };
-// Where that was not so: "reclaim.swap was never refused", "oom.exit was refused".
+// Where that was not so, of sites that were reached: "reclaim.swap was never refused", "oom.exit was refused".
 std::vector<std::string> wrong_outcomes(const SweepTotals& totals);
 
 class Sweep {
