@@ -53,7 +53,7 @@ void Clients::link(ClientKind kind, unsigned process, Pfn pfn) {
 }
 
 // The caller holds the lock. No flag that reclaim keeps for itself survives.
-Pfn Clients::take_last(Lru&, PfnList& list, Counter& count, ClientKind kind) {
+Pfn Clients::take_last(PfnList& list, Counter& count, ClientKind kind) {
   const Pfn pfn = list.last;
   if (pfn == no_pfn) return no_pfn;
   list.remove(pages_.map(), pfn);
@@ -68,9 +68,9 @@ Pfn Clients::take_last(Lru&, PfnList& list, Counter& count, ClientKind kind) {
 Pfn Clients::isolate(Lru& lru, ClientKind kind) {
   Masked masked;
   Held held(lock_, masked, "reclaim.page", "reclaim.page");
-  Pfn pfn = take_last(lru, lru.inactive, lru.inactive_pages, kind);
-  if (pfn == no_pfn) pfn = take_last(lru, lru.active, lru.active_pages, kind);
-  if (pfn == no_pfn) pfn = take_last(lru, lru.writeback, lru.writeback_pages, kind);
+  Pfn pfn = take_last(lru.inactive, lru.inactive_pages, kind);
+  if (pfn == no_pfn) pfn = take_last(lru.active, lru.active_pages, kind);
+  if (pfn == no_pfn) pfn = take_last(lru.writeback, lru.writeback_pages, kind);
   return pfn;
 }
 

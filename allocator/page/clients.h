@@ -69,7 +69,7 @@ class Clients {
 
   static constexpr unsigned index(subject::ClientKind kind) { return static_cast<unsigned>(kind); }
   void link(subject::ClientKind kind, unsigned process, Pfn pfn);
-  Pfn take_last(Lru& lru, PfnList& list, Counter& count, subject::ClientKind kind);
+  Pfn take_last(PfnList& list, Counter& count, subject::ClientKind kind);
   Pfn isolate(Lru& lru, subject::ClientKind kind);
   Pfn isolate(Process& process);
   void release(subject::ClientKind kind, Pfn pfn);

@@ -27,7 +27,7 @@ std::uint32_t Clients::shrink_inactive(Zone& zone, ClientKind kind, std::uint64_
         lru.active_pages.add(1);
         continue;
       }
-      take_last(lru, lru.inactive, lru.inactive_pages, kind);
+      take_last(lru.inactive, lru.inactive_pages, kind);
     }
     if (kind == ClientKind::dirty) pages_.trace().fs_called();
     if (kind == ClientKind::anon) pages_.trace().io_started();
@@ -80,7 +80,7 @@ void Clients::end_writeback(Zone& zone) {
       Masked masked;
       Held held(lock_, masked, "reclaim.page", "reclaim.page");
       if (lru.writeback.empty() || machine::jiffies_now() < lru.written_at) break;
-      const Pfn pfn = take_last(lru, lru.writeback, lru.writeback_pages, kind);
+      const Pfn pfn = take_last(lru.writeback, lru.writeback_pages, kind);
       pages_.trace().client_written(pfn);
       clean.inactive.push_back(pages_.map(), pfn);
       clean.inactive_pages.add(1);
